@@ -1,0 +1,9 @@
+"""What can go wrong with memory and channels that processes share."""
+
+
+class SharedMemoryError(RuntimeError):
+    """There is not enough shared memory, or a slot is too small for what it must hold."""
+
+
+class ChannelClosedError(RuntimeError):
+    """The other side of a channel is gone."""

@@ -1,0 +1,115 @@
+"""One env and the fragment that it is writing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buffers.fragments import Decision, FragmentWriter
+from buffers.slots import Slots
+from collectors.plan import CollectionPlan
+from envs.signals import Frame
+from envs.simulation import Outcome, Simulation
+
+
+class EnvDriver:
+    """Runs the episodes of one env and writes them down as fragments.
+
+    A fragment ends with its episode, when it is full, when the next frame does not fit any more, or when ``cut`` says
+    so. Whatever ends it, the next one begins with the frame that the last one ended with, or with a new episode.
+    """
+
+    def __init__(
+        self, plan: CollectionPlan, env: int, slots: Slots, simulation: Simulation, incarnation: int = 0
+    ) -> None:
+        self.env = env
+        self.episode = plan.first_episode - 1
+        self._plan = plan
+        self._slots = slots
+        self._simulation = simulation
+        self._views: dict[int, dict[str, Any]] = {}
+        self._slot: int | None = None
+        self._writer: FragmentWriter | None = None
+        # A decision whose successor did not fit into its slot, and the version that made it: goes into the next one.
+        self._unwritten: tuple[Decision, Outcome, int] | None = None
+        self._sequence = incarnation << 40
+        self.frame: Frame
+        self.generator: np.random.Generator
+        self.begin_episode()
+
+    def begin_episode(self) -> None:
+        """Reset the simulation with the next episode's own seed."""
+        self.episode += 1
+        self._decision = 0
+        seed, self.generator = self._plan.seeds(self.env, self.episode)
+        self.frame, _ = self._simulation.reset(seed)
+
+    def open(self, version: int) -> bool:
+        """Have a slot to write into, for a fragment of this version; False while all slots wait to be read."""
+        while self._writer is None:
+            slot = self._slots.begin(self.env)
+            if slot is None:
+                return False
+            self._start_fragment(slot, version if self._unwritten is None else self._unwritten[2])
+            if self._unwritten is not None:
+                decision, outcome, old_version = self._unwritten
+                self._unwritten = None
+                self.record(decision, outcome, old_version)
+                if old_version != version:
+                    self.cut()
+        return True
+
+    def _start_fragment(self, slot: int, version: int) -> None:
+        if slot not in self._views:
+            self._views[slot] = self._slots.views(slot)
+        self._slot = slot
+        self._writer = FragmentWriter(
+            self._views[slot], self._plan.env_number(self.env), self.episode, self._decision, version
+        )
+        self._writer.begin(self.frame)
+
+    def send(self, actions: NDArray[np.int16]) -> None:
+        """Begin a decision."""
+        self._simulation.send(actions)
+
+    def receive(self) -> Outcome:
+        """Wait for what came of it."""
+        return self._simulation.receive()
+
+    def record(self, decision: Decision, outcome: Outcome, version: int) -> None:
+        """Write a decision and its successor down; a new episode begins where the old one ended."""
+        assert self._writer is not None, "record() without open()"
+        if not self._writer.append(decision, outcome.frame):
+            self.cut()
+            self._unwritten = (decision, outcome, version)
+            return
+        self.frame = outcome.frame
+        self._decision += 1
+        if outcome.terminated or outcome.truncated:
+            seconds = outcome.frame.time - self._plan.scenario.begin
+            self._writer.end_episode(outcome.terminated, outcome.truncated, {**outcome.info, "seconds": seconds})
+            self.cut()
+            self.begin_episode()
+        elif self._writer.full:
+            self.cut()
+
+    def cut(self) -> None:
+        """End the fragment here and announce it; nothing happens where it holds no decision yet."""
+        if self._writer is None or self._writer.length == 0:
+            return
+        assert self._slot is not None
+        self._writer.close()
+        self._sequence += 1
+        self._slots.finish(self._slot, self._sequence)
+        self._writer = self._slot = None
+
+    @property
+    def sumo_pids(self) -> list[int]:
+        """The process id of its SUMO; none with libsumo."""
+        return self._simulation.session.pids
+
+    def close(self) -> None:
+        """End the simulation."""
+        self._simulation.close()

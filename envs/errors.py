@@ -1,0 +1,15 @@
+"""What can go wrong with a scenario or with SUMO; each message is the one line that the user sees."""
+
+from __future__ import annotations
+
+
+class ScenarioError(ValueError):
+    """The user's scenario, or a file that belongs to it, is wrong."""
+
+
+class SumoMissingError(RuntimeError):
+    """SUMO, or one of its programs, is not installed."""
+
+
+class SumoError(RuntimeError):
+    """SUMO died or answered with an error; the message quotes SUMO's own last words."""

@@ -1,0 +1,183 @@
+"""The static side of a scenario: lanes, signals and their green phases, as arrays.
+
+It is read from a running SUMO, not from the network file, so that additional files, programs and options that the
+user's configuration brings in count as well.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.programs import green_states
+
+_NEIGHBOUR_REACH = 1000.0  # m: signals farther apart along the road than this are no neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One traffic light: its green phases, as link states, and which lanes each of them serves."""
+
+    id: str
+    greens: tuple[str, ...]
+    served: tuple[tuple[int, ...], ...]  # per green phase: indices of the lanes it lets go
+    movements: tuple[tuple[tuple[int, int], ...], ...]  # per green phase: the (lane, lane beyond) pairs it lets go
+    leaving: tuple[int, ...]  # indices of the lanes on the far side
+    why_fixed: str = ""  # why it cannot be controlled; empty where it can
+
+    @property
+    def incoming(self) -> tuple[int, ...]:
+        """Indices of all lanes that any of its green phases serves."""
+        return tuple(sorted({lane for lanes in self.served for lane in lanes}))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Lanes and signals of one scenario.
+
+    ``lane_length`` m, ``lane_speed`` m/s and ``lane_index`` (0: rightmost) are [L]; ``bounds`` is
+    (x min, y min, x max, y max) in m. ``signals`` are those that can be controlled, ``fixed_signals`` the rest.
+    Phases of all signals are numbered through: signal s owns phases ``phase_start[s]`` to ``phase_start[s + 1]``.
+    """
+
+    lane_ids: tuple[str, ...]
+    lane_length: NDArray[np.float32]
+    lane_speed: NDArray[np.float32]
+    lane_index: NDArray[np.int16]
+    bounds: tuple[float, float, float, float]
+    junction: str
+    signals: tuple[Signal, ...]
+    fixed_signals: tuple[Signal, ...]
+    phase_start: NDArray[np.int32]  # [S + 1]
+    phase_signal: NDArray[np.int32]  # [P] the signal that owns each phase
+    phase_lanes: NDArray[np.int32]  # [K, 2] (phase, lane) pairs: the phase serves the lane
+    neighbours: NDArray[np.int32]  # [M, 2] (from, to): signals that vehicles reach one after the other
+
+    @property
+    def num_phases(self) -> int:
+        """Green phases of all controllable signals together."""
+        return int(self.phase_start[-1])
+
+    @property
+    def jam_capacity(self) -> int:
+        """Vehicles that fit into the network bumper to bumper, at 5 m each: no frame is larger."""
+        return int(self.lane_length.sum() / 5.0) + len(self.lane_ids)
+
+    def lane_lookup(self) -> dict[bytes, int]:
+        """Lane id, as TraCI sends it, to lane index."""
+        return {name.encode(): index for index, name in enumerate(self.lane_ids)}
+
+
+def read_network(client: Any) -> Network:
+    """Read the network of a running simulation.
+
+    ``client`` is a ``traci.Connection`` or the ``libsumo`` module: both offer the same getters. A few thousand of
+    them are called, once per session, before the first step.
+    """
+    lane_ids = tuple(client.lane.getIDList())
+    lookup = {name: index for index, name in enumerate(lane_ids)}
+    length = np.array([client.lane.getLength(name) for name in lane_ids], np.float32)
+    speed = np.array([client.lane.getMaxSpeed(name) for name in lane_ids], np.float32)
+    index = np.array([int(name.rpartition("_")[2]) for name in lane_ids], np.int16)
+    (x_min, y_min), (x_max, y_max) = client.simulation.getNetBoundary()
+    signals = [_read_signal(client, name, lookup) for name in sorted(client.trafficlight.getIDList())]
+    controllable = tuple(signal for signal in signals if not signal.why_fixed)
+    counts = [len(signal.greens) for signal in controllable]
+    start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    pairs = [
+        (start[s] + phase, lane)
+        for s, signal in enumerate(controllable)
+        for phase, lanes in enumerate(signal.served)
+        for lane in lanes
+    ]
+    return Network(
+        lane_ids=lane_ids,
+        lane_length=length,
+        lane_speed=speed,
+        lane_index=index,
+        bounds=(x_min, y_min, x_max, y_max),
+        junction=min(client.junction.getIDList()),
+        signals=controllable,
+        fixed_signals=tuple(signal for signal in signals if signal.why_fixed),
+        phase_start=start,
+        phase_signal=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        phase_lanes=np.array(pairs, np.int32).reshape(-1, 2),
+        neighbours=_neighbours(client, controllable, lane_ids, lookup, length),
+    )
+
+
+def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
+    """Green phases of the program that the signal runs, with the lanes behind each link."""
+    program = client.trafficlight.getProgram(name)
+    logics = client.trafficlight.getAllProgramLogics(name)
+    states: Sequence[str] = next(
+        ([p.state for p in logic.phases] for logic in logics if logic.programID == program), []
+    )
+    greens = green_states(states)
+    links = client.trafficlight.getControlledLinks(name)
+    movements = tuple(_movements(green, links, lookup) for green in greens)
+    served = tuple(_served(green, links, lookup) for green in greens)
+    leaving = {lookup[link[1]] for group in links for link in group if _is_road(link[1])}
+    why = ""
+    if not states:
+        why = f"its program {program!r} has no phases"
+    elif not greens:
+        why = f"no phase of its program {program!r} is green"
+    elif len(greens) == 1:
+        why = f"its program {program!r} has one green phase only"
+    elif not any(served):
+        why = "no phase serves a road lane"
+    return Signal(name, greens, served, movements, tuple(sorted(leaving)), why)
+
+
+def _served(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[int, ...]:
+    """The road lanes before the links that a state lets go."""
+    return tuple(sorted({lookup[link[0]] for link in _going(green, links) if _is_road(link[0])}))
+
+
+def _movements(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    """The road lanes before and behind the links that a state lets go."""
+    roads = (link for link in _going(green, links) if _is_road(link[0]) and _is_road(link[1]))
+    return tuple(sorted({(lookup[link[0]], lookup[link[1]]) for link in roads}))
+
+
+def _going(green: str, links: Sequence[Any]) -> Iterator[Any]:
+    """The links that a state lets go; a light may command several of them."""
+    return (link for light, group in zip(green, links, strict=False) if light in "Gg" for link in group)
+
+
+def _is_road(lane: str) -> bool:
+    """Whether a lane is part of a road; lanes inside a junction and pedestrian crossings begin with a colon."""
+    return lane != "" and not lane.startswith(":")
+
+
+def _neighbours(
+    client: Any,
+    signals: Sequence[Signal],
+    lane_ids: Sequence[str],
+    lookup: dict[str, int],
+    length: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Pairs of signals joined by a road that no other signal interrupts, found by walking downstream."""
+    arrives_at: dict[int, int] = {lane: s for s, signal in enumerate(signals) for lane in signal.incoming}
+    pairs: set[tuple[int, int]] = set()
+    for s, signal in enumerate(signals):
+        distance: dict[int, float] = defaultdict(lambda: np.inf)
+        frontier = [(lane, float(length[lane])) for lane in signal.leaving]
+        while frontier:
+            lane, travelled = frontier.pop()
+            if travelled >= distance[lane]:
+                continue
+            distance[lane] = travelled
+            if lane in arrives_at:
+                pairs.add((s, arrives_at[lane]))
+            elif travelled < _NEIGHBOUR_REACH:
+                following = (lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if _is_road(link[0]))
+                frontier += [(other, travelled + float(length[other])) for other in following]
+    pairs = {(a, b) for a, b in pairs if a != b}
+    return np.array(sorted(pairs), np.int32).reshape(-1, 2)

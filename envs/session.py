@@ -1,0 +1,157 @@
+"""Live SUMO simulations: what a task needs of one, and the two ways to have it.
+
+A session is reused from episode to episode. ``send`` gives it a decision, ``receive`` waits for what came of it, so
+that one process can keep several simulations busy at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.codec import VehicleRecords
+from envs.network import Network
+from envs.programs import SwitchingProgram
+from envs.scenarios import Scenario
+
+# Columns of a vehicle table.
+X, Y, SPEED, ACCELERATION, ANGLE, LANE_POSITION, WAITING, CONTROLLED = range(8)
+NUM_COLUMNS = 8
+
+# Running statistics that SUMO keeps anyway, read as simulation parameters with every decision.
+TOTALS = {
+    "departed": "stats.vehicles.inserted",
+    "running": "stats.vehicles.running",
+    "waiting_to_depart": "stats.vehicles.waiting",
+    "teleports": "stats.teleports.total",
+    "collisions": "stats.safety.collisions",
+    "arrived": "device.tripinfo.vehicleTripStatistics.count",
+    "time_loss": "device.tripinfo.vehicleTripStatistics.timeLoss",
+    "depart_delay": "device.tripinfo.vehicleTripStatistics.departDelay",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The network at one instant.
+
+    ``vehicles`` is float32 [V, 8]: x m, y m, speed m/s, acceleration m/s², angle ° (0: north, clockwise), position on
+    the lane m, waiting time s, 1 where the vehicle is controlled. ``lanes`` is int32 [V], -1 off the network. Rows are
+    sorted by vehicle id. ``totals`` are the episode's statistics so far, see ``TOTALS``; mean time loss and departure
+    delay (s) are those of the vehicles that have arrived.
+    """
+
+    time: float
+    vehicles: NDArray[np.float32]
+    lanes: NDArray[np.int32]
+    totals: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCommand:
+    """Show phase ``phase`` of the installed program of signal ``signal``."""
+
+    signal: str
+    phase: int
+
+
+class Session(Protocol):
+    """One live simulation of one scenario."""
+
+    scenario: Scenario
+    network: Network
+    client: Any  # a traci.Connection or the libsumo module: for all that is rare
+
+    @property
+    def pids(self) -> list[int]:
+        """Process id of its SUMO; empty where SUMO lives in this process."""
+
+    def reset(self, seed: int) -> None:
+        """Begin a new episode with this seed on the live simulation; the previous one is dropped."""
+
+    def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
+        """Give the commands and let SUMO simulate until ``until`` (s)."""
+
+    def receive(self) -> Snapshot:
+        """Wait for what ``send`` began. Raises ``SumoError`` when SUMO dies, refuses, or hangs."""
+
+    def observe(self) -> Snapshot:
+        """The present instant, without simulating."""
+
+    def install(self, programs: dict[str, SwitchingProgram]) -> None:
+        """Replace the program of each named signal; to be repeated after every reset."""
+
+    def finish(self) -> None:
+        """End the simulation when SUMO has written all its output files; raises ``SumoError`` where it cannot."""
+
+    def close(self) -> None:
+        """End the simulation at once; closing twice is fine."""
+
+
+def simulation_options(scenario: Scenario, seed: int, time_to_teleport: float, extra: Sequence[str] = ()) -> list[str]:
+    """SUMO's command line for one episode, without the executable."""
+    return [
+        "--configuration-file",
+        str(scenario.config),
+        "--seed",
+        str(seed),
+        "--time-to-teleport",
+        f"{time_to_teleport:g}",
+        "--no-step-log",
+        "--no-warnings",
+        "--duration-log.disable",
+        "--device.tripinfo.probability",
+        "1",  # SUMO sums up time loss by itself then; costs nothing measurable
+        *extra,
+    ]
+
+
+def make_snapshot(
+    time: float, records: VehicleRecords, lane_lookup: dict[bytes, int], totals: dict[str, float]
+) -> Snapshot:
+    """Turn a bulk read into the arrays that tasks work with."""
+    vehicles = np.zeros((len(records.ids), NUM_COLUMNS), np.float32)
+    vehicles[:, :CONTROLLED] = records.values
+    lanes = np.fromiter((lane_lookup.get(lane, -1) for lane in records.lanes), np.int32, len(records.lanes))
+    return Snapshot(time, vehicles, lanes, totals)
+
+
+def install_programs(client: Any, programs: dict[str, SwitchingProgram]) -> None:
+    """Give each named signal its switching program and start it with its first green phase."""
+    for signal, program in programs.items():
+        phases = [
+            client.trafficlight.Phase(p.duration, p.state, p.duration, p.duration, (p.following,), "")
+            for p in program.phases
+        ]
+        logic = client.trafficlight.Logic("platoon", 0, 0, phases, {})
+        client.trafficlight.setProgramLogic(signal, logic)
+        client.trafficlight.setProgram(signal, "platoon")
+        client.trafficlight.setPhase(signal, 0)
+
+
+def open_session(
+    scenario: Scenario,
+    backend: str,
+    time_to_teleport: float = -1.0,
+    network: Network | None = None,
+    extra_options: Sequence[str] = (),
+) -> Session:
+    """Start SUMO for a scenario over ``"traci"`` (a process of its own) or ``"libsumo"`` (inside this one).
+
+    ``time_to_teleport`` is in s, -1 for never. ``network`` saves reading it again where another session of the same
+    scenario has done so. Raises ``SumoError`` when SUMO does not start.
+    """
+    # Imported here, since each backend brings a library that the other does not need.
+    if backend == "libsumo":
+        from envs.libsumo_session import LibsumoSession
+
+        return LibsumoSession(scenario, time_to_teleport, network, extra_options)
+    if backend == "traci":
+        from envs.traci_session import TraciSession
+
+        return TraciSession(scenario, time_to_teleport, network, extra_options)
+    raise ValueError(f"backend {backend!r}: must be 'traci' or 'libsumo'")

@@ -1,0 +1,148 @@
+"""The task ``signals``: every controllable traffic light chooses its next green phase at every decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.network import Network
+from envs.programs import SwitchingProgram, switching_program
+from envs.session import SPEED, WAITING, PhaseCommand, Snapshot
+
+HALTING = 0.1  # m/s: slower counts as standing in a queue, as in SUMO
+REWARDS = ("queue", "waiting", "delay", "pressure")
+_TINY = 1e-6  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything observed at one decision, as arrays.
+
+    V vehicles, S signals, P green phases of all signals together.
+
+    - ``time``: simulated s
+    - ``vehicles`` float32 [V, 8], ``lanes`` int32 [V]: see ``envs.session.Snapshot``
+    - ``shown`` int16 [S]: the green phase of each signal that is shown, or comes after the present yellow
+    - ``elapsed`` float32 [S]: s for which it has been green; negative while its yellow lasts
+    - ``allowed`` bool [P]: may be chosen now
+    """
+
+    time: float
+    vehicles: NDArray[np.float32]
+    lanes: NDArray[np.int32]
+    shown: NDArray[np.int16]
+    elapsed: NDArray[np.float32]
+    allowed: NDArray[np.bool_]
+
+
+class SignalControl:
+    """What the agents' choices mean to SUMO, and what a snapshot means to the agents.
+
+    ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. Rewards are per signal and at most 0,
+    measured at the end of the decision on the lanes that lead to it:
+
+    - ``queue``: minus the number of vehicles that stand (slower than 0.1 m/s)
+    - ``waiting``: minus the sum of their waiting times, in units of 100 s
+    - ``delay``: minus the sum over vehicles of 1 - speed / speed limit
+    - ``pressure``: minus the absolute difference of vehicles on entering and on leaving lanes
+      (Varaiya 2013, "Max pressure control of a network of signalized intersections")
+
+    The cost of a signal is the number of vehicles that have been waiting longer than ``patience`` (s) before it: what
+    constrained training keeps small.
+    """
+
+    def __init__(
+        self, network: Network, yellow_time: float, min_green: float, reward: str = "queue", patience: float = 120.0
+    ) -> None:
+        if reward not in REWARDS:
+            raise ValueError(f"reward {reward!r}: must be one of {', '.join(REWARDS)}")
+        self._network = network
+        self._yellow_time = yellow_time
+        self._min_green = min_green
+        self._reward = reward
+        self._patience = patience
+        self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
+        # Which signal each lane leads to and leaves from; lane -1 (off the network) finds the last entry, no signal.
+        none = self.num_signals
+        self._entering = np.full(len(network.lane_ids) + 1, none, np.int32)
+        self._leaving = np.full(len(network.lane_ids) + 1, none, np.int32)
+        for index, signal in enumerate(network.signals):
+            self._entering[list(signal.incoming)] = index
+            self._leaving[list(signal.leaving)] = index
+        self._speed_limit = np.append(network.lane_speed, np.float32(1.0))
+        self.begin(0.0)
+
+    @property
+    def num_signals(self) -> int:
+        """Signals that are controlled."""
+        return len(self._network.signals)
+
+    @property
+    def programs(self) -> dict[str, SwitchingProgram]:
+        """What to install in SUMO at the beginning of an episode: the program of each controlled signal."""
+        return {signal.id: program for signal, program in zip(self._network.signals, self._programs, strict=True)}
+
+    def begin(self, time: float) -> None:
+        """Forget the last episode: every signal shows its first green phase, free to change, since ``time`` (s)."""
+        self._shown = np.zeros(self.num_signals, np.int16)
+        self._green_since = np.full(self.num_signals, time - self._min_green)
+
+    def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
+        """What SUMO must be told so that each signal s shows its green phase ``actions[s]``.
+
+        A signal whose minimum green or yellow is not over stays as it is. Raises ``ValueError`` for a phase that a
+        signal does not have.
+        """
+        changes = []
+        free = self._free(time)
+        for s, (signal, program) in enumerate(zip(self._network.signals, self._programs, strict=True)):
+            shown, wanted = int(self._shown[s]), int(actions[s])
+            if not 0 <= wanted < len(signal.greens):
+                raise ValueError(f"signal {signal.id}: phase {wanted}, must be 0 to {len(signal.greens) - 1}")
+            if wanted == shown or not free[s]:
+                continue
+            entry = program.entry[shown][wanted]
+            changes.append(PhaseCommand(signal.id, entry))
+            self._shown[s] = wanted
+            self._green_since[s] = time + (self._yellow_time if entry >= len(signal.greens) else 0.0)
+        return changes
+
+    def _free(self, time: float) -> NDArray[np.bool_]:
+        return time + _TINY >= self._green_since + self._min_green
+
+    def frame(self, snapshot: Snapshot) -> Frame:
+        """The agents' view of a snapshot."""
+        network = self._network
+        allowed = np.repeat(self._free(snapshot.time), np.diff(network.phase_start))
+        allowed[network.phase_start[:-1] + self._shown] = True
+        elapsed = (snapshot.time - self._green_since).astype(np.float32)
+        return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
+
+    def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Reward per signal, float32 [S]."""
+        lanes, vehicles = snapshot.lanes, snapshot.vehicles
+        if self._reward == "pressure":
+            pressure = self._sum(self._entering, lanes) - self._sum(self._leaving, lanes)
+            return -np.abs(pressure)
+        burden: NDArray
+        if self._reward == "queue":
+            burden = vehicles[:, SPEED] < HALTING
+        elif self._reward == "waiting":
+            burden = vehicles[:, WAITING] / 100.0
+        else:
+            burden = np.maximum(0.0, 1.0 - vehicles[:, SPEED] / self._speed_limit[lanes])
+        return -self._sum(self._entering, lanes, burden)
+
+    def costs(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Cost per signal, float32 [S]."""
+        return self._sum(self._entering, snapshot.lanes, snapshot.vehicles[:, WAITING] > self._patience)
+
+    def _sum(
+        self, signal_of_lane: NDArray[np.int32], lanes: NDArray[np.int32], weights: NDArray | None = None
+    ) -> NDArray[np.float32]:
+        """Sum of weights (1 each unless given) over the vehicles at each signal, float32 [S]."""
+        total = np.bincount(signal_of_lane[lanes], weights, minlength=self.num_signals + 1)
+        return total[: self.num_signals].astype(np.float32)

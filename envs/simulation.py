@@ -1,0 +1,145 @@
+"""One env: a session, a task on it, and the bookkeeping of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ScenarioError, SumoError
+from envs.network import Network
+from envs.scenarios import Scenario
+from envs.session import SPEED, WAITING, Session, Snapshot, open_session
+from envs.signals import HALTING, Frame, SignalControl
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one decision.
+
+    ``frame`` is the successor; ``rewards`` and ``costs`` are float32 [S]. ``truncated`` marks the end of the time
+    window; signal control has no terminal state, so ``terminated`` stays False. ``info`` describes the episode so far,
+    see ``Simulation.info``.
+    """
+
+    frame: Frame
+    rewards: NDArray[np.float32]
+    costs: NDArray[np.float32]
+    terminated: bool
+    truncated: bool
+    info: dict[str, float]
+
+
+class Simulation:
+    """An env for signal control with its decision split in two, ``send`` and ``receive``.
+
+    Several simulations in one process then run side by side: send to all, receive from all. Times in s:
+    ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``; ``episode_seconds`` shortens the
+    scenario's own time window; ``time_to_teleport`` -1 for never.
+
+    Raises ``ScenarioError`` for a network with no signal to control and ``SumoError`` when SUMO fails.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        backend: str = "traci",
+        *,
+        decision_interval: float = 10.0,
+        yellow_time: float = 3.0,
+        min_green: float = 5.0,
+        reward: str = "queue",
+        episode_seconds: float | None = None,
+        time_to_teleport: float = -1.0,
+        network: Network | None = None,
+        extra_options: Sequence[str] = (),
+    ) -> None:
+        self.scenario = scenario
+        self.end = scenario.end if episode_seconds is None else min(scenario.end, scenario.begin + episode_seconds)
+        self._interval = decision_interval
+        self.session: Session = open_session(scenario, backend, time_to_teleport, network, extra_options)
+        self.network = self.session.network
+        if not self.network.signals:
+            self.close()
+            raise ScenarioError(no_signals(scenario, self.network))
+        self.task = SignalControl(self.network, yellow_time, min_green, reward)
+
+    def reset(self, seed: int) -> tuple[Frame, dict[str, float]]:
+        """Begin an episode; ``seed`` decides everything random in SUMO."""
+        self.session.reset(seed)
+        self.session.install(self.task.programs)
+        snapshot = self.session.observe()
+        self.task.begin(snapshot.time)
+        self._time = snapshot.time
+        self._reward_sum = 0.0
+        return self.task.frame(snapshot), self.info(snapshot, 0.0)
+
+    def send(self, actions: Sequence[int] | NDArray[np.integer]) -> None:
+        """Start a decision: the wanted green phase of each signal, int [S]."""
+        until = min(self._time + self._interval, self.end)
+        self.session.send(self.task.commands(actions, self._time), until)
+
+    def receive(self) -> Outcome:
+        """Wait for what the decision led to."""
+        snapshot = self.session.receive()
+        self._time = snapshot.time
+        rewards, costs = self.task.rewards(snapshot), self.task.costs(snapshot)
+        self._reward_sum += float(rewards.sum())
+        truncated = snapshot.time >= self.end - 1e-6
+        info = self.info(snapshot, float(costs.sum()))
+        return Outcome(self.task.frame(snapshot), rewards, costs, False, truncated, info)
+
+    def info(self, snapshot: Snapshot, cost: float) -> dict[str, float]:
+        """The episode in numbers.
+
+        ``delay``: mean time loss plus departure delay of the vehicles that have arrived (s, 0 before the first one
+        does); ``queue``: standing vehicles; ``waiting_time``: their mean waiting time (s); ``throughput``: vehicles
+        arrived; ``running``, ``waiting_to_depart``: vehicles; ``teleports``, ``collisions``; ``cost`` of this decision;
+        ``return``: sum of all rewards so far.
+        """
+        totals = snapshot.totals
+        standing = snapshot.vehicles[:, SPEED] < HALTING
+        return {
+            "time": snapshot.time,
+            "delay": totals["time_loss"] + totals["depart_delay"],
+            "queue": float(standing.sum()),
+            "waiting_time": float(snapshot.vehicles[standing, WAITING].mean()) if standing.any() else 0.0,
+            "throughput": totals["arrived"],
+            "running": totals["running"],
+            "waiting_to_depart": totals["waiting_to_depart"],
+            "teleports": totals["teleports"],
+            "collisions": totals["collisions"],
+            "cost": cost,
+            "return": self._reward_sum,
+        }
+
+    def close(self) -> None:
+        """End SUMO; closing twice is fine."""
+        self.session.close()
+
+
+def probe(scenario: Scenario) -> Network:
+    """The network of a scenario, as SUMO sees it once it has loaded it.
+
+    Raises ``ScenarioError`` when SUMO cannot load it, with SUMO's own words, or when there is nothing to control.
+    """
+    try:
+        session = open_session(scenario, "traci")
+    except SumoError as error:
+        raise ScenarioError(str(error)) from error
+    try:
+        if not session.network.signals:
+            raise ScenarioError(no_signals(scenario, session.network))
+        return session.network
+    finally:
+        session.close()
+
+
+def no_signals(scenario: Scenario, network: Network) -> str:
+    """Why nothing can be controlled in a scenario, in one line."""
+    if not network.fixed_signals:
+        return f"scenario {scenario.name}: its network has no traffic lights; choose one that has"
+    reasons = "; ".join(f"{signal.id}: {signal.why_fixed}" for signal in network.fixed_signals[:3])
+    return f"scenario {scenario.name}: none of its {len(network.fixed_signals)} signals can be controlled ({reasons})"

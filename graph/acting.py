@@ -1,0 +1,98 @@
+"""A policy that acts: graphs of live frames in, sampled phases out, on one thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from envs.signals import Frame
+from graph.build import Frames, build
+from graph.graphs import Graphs
+from graph.policy import PolicyShape, SignalPolicy
+from graph.ragged import offsets_of
+from graph.tensors import to_tensors
+from graph.topology import Topology
+
+
+def stack(frames: Sequence[Frame]) -> Frames:
+    """Frames of one network as one table."""
+    return Frames(
+        time=np.array([frame.time for frame in frames]),
+        vehicles=np.concatenate([frame.vehicles for frame in frames]),
+        lanes=np.concatenate([frame.lanes for frame in frames]),
+        offsets=offsets_of([len(frame.lanes) for frame in frames]),
+        shown=np.stack([frame.shown for frame in frames]),
+        elapsed=np.stack([frame.elapsed for frame in frames]),
+        allowed=np.stack([frame.allowed for frame in frames]),
+    )
+
+
+class Actor:
+    """Chooses phases for several envs of one network at once.
+
+    With ``history`` > 1 it remembers the last graphs of each env; ``forget`` begins an episode. The old frames are
+    read again at each decision with the present weights, just as the learner will read them.
+    """
+
+    def __init__(self, topology: Topology, shape: PolicyShape, radius: float) -> None:
+        self.policy = SignalPolicy(shape).eval()
+        self._topology = topology
+        self._radius = radius if shape.vehicle_rounds else 0.0
+        self._history = shape.history
+        self._past: dict[int, deque[Graphs]] = {}
+
+    def forget(self, env: int) -> None:
+        """An episode of this env begins."""
+        self._past[env] = deque(maxlen=self._history - 1)
+
+    def act(
+        self, envs: Sequence[int], frames: Sequence[Frame], generators: Sequence[np.random.Generator] | None
+    ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        """Phases and their log-probabilities, both [len(envs), S].
+
+        Sampled with one generator per env; without generators the likeliest phase is chosen.
+        """
+        log_probs = self._log_probs(envs, frames)  # [len(envs), P]
+        noise = np.zeros_like(log_probs)
+        if generators is not None:
+            noise = np.stack([generator.gumbel(size=log_probs.shape[1]) for generator in generators])
+        phases = argmax_by(log_probs + noise, self._topology.phase_start)
+        chosen = np.take_along_axis(log_probs, self._topology.phase_start[:-1] + phases, axis=1)
+        return phases.astype(np.int16), chosen.astype(np.float32)
+
+    def _log_probs(self, envs: Sequence[int], frames: Sequence[Frame]) -> NDArray[np.float32]:
+        graphs = build(stack(frames), self._topology, self._radius)
+        earlier = None
+        present = np.arange(len(envs))
+        if self._history > 1:
+            graphs, earlier, present = self._with_past(envs, graphs)
+        with torch.inference_mode():
+            log_probs, _ = self.policy(to_tensors(graphs, self._history, earlier))
+        return log_probs.numpy().reshape(len(graphs), -1)[present]
+
+    def _with_past(self, envs: Sequence[int], graphs: Graphs) -> tuple[Graphs, NDArray[np.int64], NDArray[np.int64]]:
+        """The graphs with those before them, how many earlier frames each has, and where the present ones are."""
+        parts: list[Graphs] = []
+        earlier: list[int] = []
+        present = []
+        for row, env in enumerate(envs):
+            past = self._past.setdefault(env, deque(maxlen=self._history - 1))
+            now = graphs.take([row])
+            parts += [*past, now]
+            earlier += range(len(past) + 1)
+            present.append(len(earlier) - 1)
+            past.append(now)
+        return Graphs.join(parts), np.array(earlier), np.array(present)
+
+
+def argmax_by(scores: NDArray[np.floating], start: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Per row of ``scores`` [N, P], the best phase of each signal, counted within the signal, [N, S]."""
+    counts = np.diff(start)
+    best = np.maximum.reduceat(scores, start[:-1], axis=1)
+    within = np.arange(scores.shape[1]) - np.repeat(start[:-1], counts)
+    candidates = np.where(scores == np.repeat(best, counts, axis=1), within, scores.shape[1])
+    return np.minimum.reduceat(candidates, start[:-1], axis=1)

@@ -1,0 +1,94 @@
+"""A batch for the learner: the graphs of several fragments and, time first, what was decided in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from buffers.fragments import Fragment
+from graph.graphs import Graphs
+from graph.ragged import offsets_of
+from graph.tensors import GraphTensors, to_tensors
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Fragments side by side.
+
+    T is the longest fragment, A the signals of all fragments together; what lies behind the end of a shorter fragment
+    is not ``valid`` and zero.
+    """
+
+    graph: GraphTensors
+    signal_rows: Tensor  # int64 [T + 1, A] where the graph has each signal at each frame
+    phase_rows: Tensor  # int64 [T, A] where the graph has the chosen phase
+    log_probs: Tensor  # float32 [T, A] of the policy that acted
+    rewards: Tensor  # float32 [T, A]
+    costs: Tensor  # float32 [T, A]
+    valid: Tensor  # bool [T, A]
+    terminated: Tensor  # bool [T, A] the next frame is a terminal state
+    versions: Tensor  # int64 [A] of the weights that acted
+    sources: tuple[tuple[int, int, int, int, int], ...]  # per fragment: env, episode, first decision, length, version
+    summaries: tuple[dict[str, float], ...]  # of the episodes that ended
+    seconds: float  # simulated s
+
+    @property
+    def decisions(self) -> int:
+        """Decisions of all envs in it."""
+        return sum(length for _, _, _, length, _ in self.sources)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """All tensors on a device; does not wait where they are pinned."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """All tensors in page-locked memory; called by ``DataLoader``."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change) -> Batch:  # type: ignore[no-untyped-def]
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{n: change(p) for n, p in parts.items() if isinstance(p, Tensor | GraphTensors)})
+
+
+def make_batch(fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[int], history: int) -> Batch:
+    """Put fragments and their graphs together.
+
+    ``graphs`` holds, for each fragment in turn, ``leading[i]`` frames from before it and then its own.
+    """
+    lengths = np.array([len(fragment) for fragment in fragments])
+    frames = np.array(leading) + lengths + 1
+    first_frame = offsets_of(frames)[:-1] + np.array(leading)  # where each fragment's own first frame is
+    longest = int(lengths.max())
+    columns = offsets_of([fragment.actions.shape[1] for fragment in fragments])
+    shape = (longest, int(columns[-1]))
+    signal_rows = np.zeros((longest + 1, shape[1]), np.int64)
+    phase_rows = np.zeros(shape, np.int64)
+    valid = np.zeros(shape, bool)
+    terminated = np.zeros(shape, bool)
+    decided = {name: np.zeros(shape, np.float32) for name in ("log_probs", "rewards", "costs")}
+    for i, fragment in enumerate(fragments):
+        n, own = len(fragment), slice(columns[i], columns[i + 1])
+        signals = graphs.signal_offsets[first_frame[i] : first_frame[i] + n + 1, None] + np.arange(own.stop - own.start)
+        signal_rows[: n + 1, own] = signals
+        starts = graphs.phase_offsets[first_frame[i] : first_frame[i] + n, None] + graphs.signal_start[signals[:n]]
+        phase_rows[:n, own] = starts + fragment.actions
+        valid[:n, own] = True
+        terminated[n - 1, own] = fragment.terminated
+        for name, array in decided.items():
+            array[:n, own] = getattr(fragment, name)
+    return Batch(
+        graph=to_tensors(graphs, history, np.concatenate([np.arange(count) for count in frames])),
+        signal_rows=torch.from_numpy(signal_rows),
+        phase_rows=torch.from_numpy(phase_rows),
+        valid=torch.from_numpy(valid),
+        terminated=torch.from_numpy(terminated),
+        versions=torch.from_numpy(np.repeat([fragment.version for fragment in fragments], np.diff(columns))),
+        sources=tuple((f.env, f.episode, f.first, len(f), f.version) for f in fragments),
+        summaries=tuple(f.summary for f in fragments if f.summary is not None),
+        seconds=float(sum(f.time[-1] - f.time[0] for f in fragments)),
+        **{name: torch.from_numpy(array) for name, array in decided.items()},
+    )

@@ -1,0 +1,180 @@
+"""Fragments from shared memory to batches of graphs, as an ``IterableDataset``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from buffers.fragments import Fragment, read_fragment
+from buffers.queue import END
+from buffers.rolling import RollingCache
+from buffers.slots import Slots
+from graph.batch import Batch, make_batch
+from graph.build import Frames, build
+from graph.graphs import Graphs
+from graph.ragged import offsets_of
+from graph.topology import Topology
+
+
+class ExperienceDataset(IterableDataset[Batch | None]):
+    """Every announced fragment exactly once, in order per env, as batches of ``batch_fragments``.
+
+    Slots are given back as soon as they have been read. The last ``cache_frames`` graphs of each env stay in a rolling
+    cache: they are the history that the policy looks back at, and the frame that two fragments share is built once.
+
+    Yields None when no fragment has come for ``patience`` seconds, so that whoever iterates can look after other
+    things, and ends when the pool says that no more will come. ``work`` is called when there is nothing to read; in
+    serial mode it is what collects.
+
+    In a ``DataLoader`` with W workers, worker w takes the fragments of envs e with e % W == w; ``slots`` must have
+    been made for as many readers. Outside of one there is one reader.
+    """
+
+    def __init__(
+        self,
+        slots: Slots,
+        topology: Topology,
+        *,
+        batch_fragments: int,
+        radius: float,
+        history: int = 1,
+        cache_frames: int = 16,
+        patience: float = 1.0,
+        work: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._slots = slots
+        self._topology = topology
+        self._batch_fragments = batch_fragments
+        self._radius = radius
+        self._history = history
+        self._patience = patience
+        self._work = work
+        self._cache: RollingCache[Graphs] = RollingCache(cache_frames)
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        worker = get_worker_info()
+        reader = worker.id if worker is not None else 0
+        readers = worker.num_workers if worker is not None else 1
+        if readers != self._slots.readers:
+            raise ValueError(f"the slots were made for {self._slots.readers} readers and {readers} read them")
+        parent = os.getppid()
+        waiting: list[Fragment] = []
+        while worker is None or os.getppid() == parent:  # a worker whose parent died ends by itself
+            taken = self._next(reader)
+            if taken is None:
+                yield None
+                continue
+            if isinstance(taken, _End):
+                break
+            waiting.append(taken)
+            if len(waiting) == self._batch_fragments:
+                yield self.batch(waiting)
+                waiting = []
+        if waiting:
+            yield self.batch(waiting)
+
+    def _next(self, reader: int) -> Fragment | _End | None:
+        """The next fragment, or None after a while without one."""
+        if self._work is None:
+            announcement = self._slots.take(reader, self._patience)
+        else:
+            deadline = time.monotonic() + self._patience
+            while (announcement := self._slots.take(reader, 0.0)) is None and time.monotonic() < deadline:
+                self._work()
+        if announcement is None:
+            return None
+        if announcement == END:
+            return _End()
+        fragment = read_fragment(self._slots.views(announcement.slot))
+        self._slots.release(announcement.slot)
+        return fragment
+
+    def batch(self, fragments: Sequence[Fragment]) -> Batch:
+        """A batch of these fragments; the graphs of all frames that are new are built at once."""
+        known = [self._follows(fragments[:i], fragment) for i, fragment in enumerate(fragments)]
+        built = build(new_frames(fragments, known), self._topology, self._radius)
+        cut = offsets_of([len(f.time) - k for f, k in zip(fragments, known, strict=True)])
+        parts: list[Graphs] = []
+        leading: list[int] = []
+        for i, fragment in enumerate(fragments):
+            graphs = built.take(np.arange(cut[i], cut[i + 1]))
+            before = self._cache.before(fragment.env, fragment.episode, fragment.first)
+            if before is not None:
+                # The last frame of the fragment before is the first of this one; the policy may look further back.
+                recent = np.arange(max(0, len(before) - self._history), len(before))
+                parts.append(Graphs.join([before.take(recent), graphs]))
+                leading.append(len(recent) - 1)
+                graphs = Graphs.join([before, graphs])
+            else:
+                parts.append(graphs)
+                leading.append(0)
+            if fragment.ended:
+                self._cache.forget(fragment.env)
+            else:
+                self._cache.keep(fragment.env, fragment.episode, fragment.first + len(fragment), graphs)
+        return make_batch(fragments, Graphs.join(parts), leading, self._history)
+
+    def _follows(self, earlier: Sequence[Fragment], fragment: Fragment) -> bool:
+        """Whether the graph of a fragment's first frame will be in the cache once ``earlier`` have gone through it."""
+        for other in reversed(earlier):
+            if other.env == fragment.env:
+                return not other.ended and (other.episode, other.first + len(other)) == (
+                    fragment.episode,
+                    fragment.first,
+                )
+        return self._cache.before(fragment.env, fragment.episode, fragment.first) is not None
+
+
+def new_frames(fragments: Sequence[Fragment], known: Sequence[bool]) -> Frames:
+    """The frames of all fragments as one table, without the first one where its graph is known."""
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(f, name)[int(k) :] for f, k in zip(fragments, known, strict=True)])
+
+    def joined_rows(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(f, name)[f.offsets[int(k)] :] for f, k in zip(fragments, known, strict=True)])
+
+    return Frames(
+        time=joined("time"),
+        vehicles=joined_rows("vehicles"),
+        lanes=joined_rows("lanes"),
+        offsets=offsets_of(
+            np.concatenate([np.diff(f.offsets)[int(k) :] for f, k in zip(fragments, known, strict=True)])
+        ),
+        shown=joined("shown"),
+        elapsed=joined("elapsed"),
+        allowed=joined("allowed"),
+    )
+
+
+def make_loader(dataset: ExperienceDataset, workers: int, pin_memory: bool) -> DataLoader[Batch | None]:
+    """A ``DataLoader`` that hands on the dataset's batches as they are, with 0 or more persistent worker processes."""
+    if workers == 0:
+        return DataLoader(dataset, batch_size=None, pin_memory=pin_memory)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=True,
+        prefetch_factor=2,
+        pin_memory=pin_memory,
+        in_order=False,  # a worker whose envs are slow holds nobody up; each env has one worker, so its order stays
+        multiprocessing_context="forkserver",  # this process has threads, which fork does not survive
+        worker_init_fn=_single_thread,
+    )
+
+
+def _single_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+class _End:
+    """No more fragments will come."""

@@ -1,0 +1,160 @@
+"""The policy: scores every green phase of every signal, and values every signal, on graphs of any size."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from graph import schema
+from graph.tensors import GraphTensors
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """What decides the shapes of a policy's weights.
+
+    ``hidden``: width of phase and signal states; ``vehicle_rounds``, ``phase_rounds``: rounds of message passing
+    among vehicles and among phases; ``history``: frames that the policy looks at, the present one included.
+    """
+
+    hidden: int = 64
+    vehicle_rounds: int = 1
+    phase_rounds: int = 2
+    history: int = 1
+
+    def as_dict(self) -> dict[str, int]:
+        """For checkpoints."""
+        return asdict(self)
+
+
+class VehicleRound(nn.Module):
+    """One round among vehicles: the mean over neighbours of what each one and the edge to it say."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.neighbour = nn.Linear(width, width)
+        self.edge = nn.Linear(len(schema.VEHICLE_EDGE_FEATURES), width, bias=False)
+        self.update = nn.Linear(2 * width, width)
+
+    def forward(self, vehicles: Tensor, graph: GraphTensors) -> Tensor:
+        """[V, W] to [V, W]."""
+        said = self.neighbour(vehicles)[graph.vehicle_source] + self.edge(graph.vehicle_edge_features)  # [E, W]
+        heard = mean_by(torch.relu(said), graph.vehicle_target, len(vehicles))
+        return vehicles + torch.relu(self.update(torch.cat([vehicles, heard], dim=1)))
+
+
+class PhaseRound(nn.Module):
+    """One round among phases: each hears the mean of its signal's phases, and that of the signals upstream.
+
+    It equals message passing over all pairs of phases inside a signal and between neighbouring signals, with messages
+    that do not depend on the receiver; going through one state per signal makes it linear instead of quadratic.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.update = nn.Linear(3 * width, width)
+
+    def forward(self, phases: Tensor, graph: GraphTensors) -> Tensor:
+        """[P, W] to [P, W]."""
+        signals = len(graph.signal_start)
+        own = mean_by(phases, graph.phase_signal, signals)  # [S, W]
+        upstream = mean_by(own[graph.signal_source], graph.signal_target, signals)
+        heard = torch.cat([own, upstream], dim=1)[graph.phase_signal]
+        return phases + torch.relu(self.update(torch.cat([phases, heard], dim=1)))
+
+
+class SignalPolicy(nn.Module):
+    """Actor and critic on vehicle and phase nodes, the same weights for every phase of every signal of every map.
+
+    Vehicles hear their neighbours, phases sum over the vehicles that they would let go, and phases hear each other;
+    a softmax inside each signal is the policy, a value per signal the critic.
+    """
+
+    def __init__(self, shape: PolicyShape) -> None:
+        super().__init__()
+        self.shape = shape
+        narrow = max(16, shape.hidden // 2)  # vehicles are many and simple
+        self.vehicle = nn.Linear(len(schema.VEHICLE_FEATURES), narrow)
+        self.vehicle_rounds = nn.ModuleList(VehicleRound(narrow) for _ in range(shape.vehicle_rounds))
+        self.served = nn.Linear(narrow, shape.hidden)
+        self.served_edge = nn.Linear(len(schema.PHASE_EDGE_FEATURES), shape.hidden)
+        self.demand = nn.Linear(shape.hidden, shape.hidden)
+        self.phase = nn.Linear(len(schema.PHASE_FEATURES) + len(schema.TIME_FEATURES), shape.hidden)
+        self.earlier = nn.ModuleList(nn.Linear(shape.hidden, shape.hidden) for _ in range(shape.history - 1))
+        self.phase_rounds = nn.ModuleList(PhaseRound(shape.hidden) for _ in range(shape.phase_rounds))
+        self.score = head(shape.hidden, shape.hidden)
+        self.value = head(2 * shape.hidden, shape.hidden)
+
+    def forward(self, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of all phases [P], -inf where a phase may not be chosen, and values of signals [S].
+
+        Both are float32, whatever autocast computes with.
+        """
+        phases = self._encode(graph)
+        for layer in self.phase_rounds:
+            phases = layer(phases, graph)
+        scores = self.score(phases).squeeze(1).float()
+        allowed = graph.phases[:, schema.PHASE_FEATURES.index("allowed")] > 0.5
+        scores = scores.masked_fill(~allowed, -torch.inf)
+        signals = len(graph.signal_start)
+        pooled = torch.cat(
+            [mean_by(phases, graph.phase_signal, signals), max_by(phases, graph.phase_signal, signals)], dim=1
+        )
+        return log_softmax_by(scores, graph.phase_signal, signals), self.value(pooled).squeeze(1).float()
+
+    def _encode(self, graph: GraphTensors) -> Tensor:
+        """State of every phase node before phases talk to each other, [P, W]."""
+        vehicles = torch.relu(self.vehicle(graph.vehicles))
+        for layer in self.vehicle_rounds:
+            vehicles = layer(vehicles, graph)
+        said = self.served(vehicles)[graph.served_vehicle] + self.served_edge(graph.phase_edge_features)
+        # A sum and not a mean: how many wait is what matters. 0.1 keeps a queue of ten near one.
+        demand = 0.1 * sum_by(torch.relu(said), graph.serving_phase, len(graph.phases))
+        own = torch.cat([graph.phases, graph.time[graph.phase_frame]], dim=1)
+        phases = torch.relu(self.phase(own) + self.demand(demand))
+        combined = phases
+        for layer, rows in zip(self.earlier, graph.history, strict=True):
+            known = (rows >= 0).unsqueeze(1)
+            combined = combined + torch.relu(layer(phases[rows.clamp(min=0)])) * known
+        return combined
+
+
+def head(inputs: int, width: int) -> nn.Sequential:
+    """One number per row; near zero at first, so that learning starts from the uniform policy and from no value."""
+    last = nn.Linear(width, 1)
+    with torch.no_grad():
+        last.weight.mul_(0.1)
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), last)
+
+
+def sum_by(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum of the rows of ``values`` [N, W] that share an index, [size, W]."""
+    return values.new_zeros(size, values.shape[1]).index_add_(0, index, values)
+
+
+def mean_by(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Mean of the rows of ``values`` [N, W] that share an index, [size, W]; zero where there are none."""
+    count = values.new_zeros(size).index_add_(0, index, values.new_ones(len(index)))
+    return sum_by(values, index, size) / count.clamp(min=1).unsqueeze(1)
+
+
+def max_by(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Maximum per column over the rows of ``values`` [N, W] that share an index, [size, W]."""
+    target = values.new_full((size, values.shape[1]), -torch.inf)
+    return target.scatter_reduce(0, index.unsqueeze(1).expand_as(values), values, "amax")
+
+
+def log_softmax_by(scores: Tensor, index: Tensor, size: int) -> Tensor:
+    """Log-softmax of ``scores`` [P] among those that share an index; every index has a finite score."""
+    peak = scores.new_full((size,), -torch.inf).scatter_reduce(0, index, scores.detach(), "amax")
+    shifted = scores - peak[index]
+    total = scores.new_zeros(size).index_add_(0, index, shifted.exp())
+    return shifted - total.log()[index]
+
+
+def entropy_by(log_probs: Tensor, index: Tensor, size: int) -> Tensor:
+    """Entropy of the choice of each signal in nats, [size]; phases that may not be chosen count nothing."""
+    finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
+    return log_probs.new_zeros(size).index_add_(0, index, -log_probs.exp() * finite)

@@ -1,0 +1,94 @@
+"""Graphs as tensors: absolute indices, ready for the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graph.graphs import Graphs
+from graph.ragged import frame_of
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class GraphTensors:
+    """The graphs of N frames as one disconnected graph; the way a policy sees them.
+
+    Columns of the feature tensors are named in ``graph.schema``; indices are int64 and count over the whole batch.
+    """
+
+    time: Tensor  # [N, 2]
+    vehicles: Tensor  # [V, 9]
+    vehicle_source: Tensor  # [E]
+    vehicle_target: Tensor  # [E]
+    vehicle_edge_features: Tensor  # [E, 4]
+    phases: Tensor  # [P, 4]
+    phase_frame: Tensor  # [P] the frame of each phase
+    phase_signal: Tensor  # [P] the signal of each phase
+    served_vehicle: Tensor  # [K] vehicle ends of the edges from vehicles to phases
+    serving_phase: Tensor  # [K] their phase ends
+    phase_edge_features: Tensor  # [K, 4]
+    signal_start: Tensor  # [S] first phase of each signal
+    signal_source: Tensor  # [M]
+    signal_target: Tensor  # [M]
+    history: Tensor  # [H - 1, P] the same phase 1, 2, ... frames earlier; -1 where that is not at hand
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphTensors:
+        """All tensors on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> GraphTensors:
+        """All tensors in page-locked memory, for copies that do not block; called by ``DataLoader``."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change) -> GraphTensors:  # type: ignore[no-untyped-def]
+        return replace(self, **{field.name: change(getattr(self, field.name)) for field in fields(self)})
+
+
+def to_tensors(graphs: Graphs, history: int = 1, earlier: np.ndarray | None = None) -> GraphTensors:
+    """Turn graphs into tensors.
+
+    ``history`` is how many frames a policy looks at, the present one included. ``earlier`` [N] says how many frames
+    directly before each one, in the same batch, precede it in its episode; none unless given.
+    """
+    vehicle_start, phase_start, signal_start = (
+        offsets[:-1] for offsets in (graphs.vehicle_offsets, graphs.phase_offsets, graphs.signal_offsets)
+    )
+    phase_frame = frame_of(graphs.phase_offsets)
+    edge_frame = frame_of(graphs.vehicle_edge_offsets)
+    served_frame = frame_of(graphs.phase_edge_offsets)
+    signal_edge_frame = frame_of(graphs.signal_edge_offsets)
+    arrays = {
+        "time": graphs.time,
+        "vehicles": graphs.vehicles,
+        "vehicle_source": graphs.vehicle_edges[:, 0] + vehicle_start[edge_frame],
+        "vehicle_target": graphs.vehicle_edges[:, 1] + vehicle_start[edge_frame],
+        "vehicle_edge_features": graphs.vehicle_edge_features,
+        "phases": graphs.phases,
+        "phase_frame": phase_frame,
+        "phase_signal": graphs.phase_signal + signal_start[phase_frame],
+        "served_vehicle": graphs.phase_edges[:, 0] + vehicle_start[served_frame],
+        "serving_phase": graphs.phase_edges[:, 1] + phase_start[served_frame],
+        "phase_edge_features": graphs.phase_edge_features,
+        "signal_start": graphs.signal_start + phase_start[frame_of(graphs.signal_offsets)],
+        "signal_source": graphs.signal_edges[:, 0] + signal_start[signal_edge_frame],
+        "signal_target": graphs.signal_edges[:, 1] + signal_start[signal_edge_frame],
+        "history": _history_rows(graphs, history, earlier),
+    }
+    return GraphTensors(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+def _history_rows(graphs: Graphs, history: int, earlier: np.ndarray | None) -> np.ndarray:
+    """Rows of the same phase in earlier frames, int64 [H - 1, P]; a frame's phases have one order throughout."""
+    total = int(graphs.phase_offsets[-1])
+    rows = np.full((history - 1, total), -1, np.int64)
+    if earlier is None:
+        return rows
+    frame = frame_of(graphs.phase_offsets)
+    within = np.arange(total) - graphs.phase_offsets[frame]
+    for back in range(1, history):
+        known = earlier[frame] >= back
+        rows[back - 1, known] = graphs.phase_offsets[frame[known] - back] + within[known]
+    return rows

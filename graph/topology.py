@@ -1,0 +1,57 @@
+"""The static side of a graph: what does not change from frame to frame of one network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.network import Network
+from graph.schema import LANES
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """A network's lanes, phases and signals, laid out for building graphs.
+
+    L lanes, S signals, P phases, K (phase, lane) pairs, M pairs of neighbouring signals.
+    """
+
+    bounds: tuple[float, float, float, float]  # x min, y min, x max, y max in m
+    lane_length: NDArray[np.float32]  # [L] m
+    lane_feature: NDArray[np.float32]  # [L] index from the right, scaled
+    lane_phase_start: NDArray[np.int64]  # [L + 1] into lane_phases
+    lane_phases: NDArray[np.int32]  # [K] the phases that serve each lane, lane by lane
+    phase_lanes: NDArray[np.float32]  # [P] how many lanes each phase serves, scaled
+    phase_signal: NDArray[np.int32]  # [P]
+    phase_start: NDArray[np.int32]  # [S + 1]
+    signal_edges: NDArray[np.int32]  # [M, 2] (from, to)
+
+    @property
+    def num_phases(self) -> int:
+        """Green phases of all signals together."""
+        return len(self.phase_signal)
+
+    @property
+    def num_signals(self) -> int:
+        """Signals that are controlled."""
+        return len(self.phase_start) - 1
+
+    @classmethod
+    def of(cls, network: Network) -> Topology:
+        """Lay out a network."""
+        phases, lanes = network.phase_lanes[:, 0], network.phase_lanes[:, 1]
+        by_lane = np.argsort(lanes, kind="stable")
+        per_lane = np.bincount(lanes, minlength=len(network.lane_ids))
+        return cls(
+            bounds=network.bounds,
+            lane_length=network.lane_length,
+            lane_feature=(network.lane_index / LANES).astype(np.float32),
+            lane_phase_start=np.concatenate([[0], np.cumsum(per_lane)]),
+            lane_phases=phases[by_lane],
+            phase_lanes=(np.bincount(phases, minlength=network.num_phases) / LANES).astype(np.float32),
+            phase_signal=network.phase_signal,
+            phase_start=network.phase_start,
+            signal_edges=network.neighbours,
+        )

@@ -1,0 +1,1 @@
+"""Learning from batches: V-trace, losses, update step, checkpoints, metrics, what a person sees."""

@@ -1,0 +1,15 @@
+"""What can go wrong in the learner's room; every message is one line that a user can act on."""
+
+from __future__ import annotations
+
+
+class LearnerError(Exception):
+    """Parent of all errors that the learner raises for a person to read."""
+
+
+class CheckpointError(LearnerError):
+    """A checkpoint is missing, damaged, not a checkpoint, of another shape, or cannot be written."""
+
+
+class MetricsError(LearnerError):
+    """A metrics file is in the way, missing, or holds a line that is no JSON object."""

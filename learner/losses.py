@@ -1,0 +1,91 @@
+"""The actor–critic loss of one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graph.batch import Batch
+from graph.policy import entropy_by
+from learner.vtrace import vtrace
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """How the parts of the loss are weighed; see the flags of the same names."""
+
+    discount: float
+    value: float
+    entropy: float
+    rho_clip: float
+    c_clip: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The loss to be differentiated, and numbers to be looked at (means over decisions that count)."""
+
+    total: Tensor
+    figures: dict[str, Tensor]
+
+
+def actor_critic_loss(
+    outputs: tuple[Tensor, Tensor], batch: Batch, fresh: Tensor, reward_scale: Tensor, weights: LossWeights
+) -> Loss:
+    """Policy gradient with V-trace advantages, value regression and an entropy bonus, each a mean over decisions.
+
+    ``outputs``: log-probabilities [P] and values [S] of the policy, float32; ``fresh`` bool [A]: columns that are not
+    too old to learn from; ``reward_scale``: what rewards are divided by, so that values stay near one on any map.
+    """
+    all_log_probs, all_values = outputs
+    log_probs = all_log_probs[batch.phase_rows]  # [T, A]
+    values = all_values[batch.signal_rows]  # [T + 1, A]
+    counts = batch.valid & fresh
+    # Padding points at some phase that perhaps may not be chosen; its -inf must not reach the sums.
+    log_probs = torch.where(counts, log_probs, 0.0)
+    log_rhos = torch.where(counts, log_probs.detach() - batch.log_probs, 0.0)
+    traced = vtrace(
+        log_rhos,
+        weights.discount * (~batch.terminated).float(),
+        batch.rewards / reward_scale,
+        values[:-1].detach(),
+        values[1:].detach(),
+        counts,
+        rho_clip=weights.rho_clip,
+        c_clip=weights.c_clip,
+    )
+    advantages = normalised(traced.advantages, counts)
+    entropies = entropy_by(all_log_probs, batch.graph.phase_signal, len(batch.graph.signal_start))
+    policy_loss = -masked_mean(advantages * log_probs, counts)
+    value_loss = 0.5 * masked_mean((values[:-1] - traced.targets).square(), counts)
+    entropy = masked_mean(entropies[batch.signal_rows[:-1]], counts)
+    total = policy_loss + weights.value * value_loss - weights.entropy * entropy
+    with torch.no_grad():
+        figures = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "value": masked_mean(values[:-1], counts),
+            "explained": 1.0 - variance(traced.targets - values[:-1], counts) / variance(traced.targets, counts),
+            "clipped": masked_mean((log_rhos > 0).float(), counts),
+            "reward": masked_mean(batch.rewards, counts),
+            "cost": masked_mean(batch.costs, counts),
+        }
+    return Loss(total, {name: figure.detach() for name, figure in figures.items()})
+
+
+def masked_mean(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean of the values that count; 0 where none does."""
+    return torch.where(counts, values, 0.0).sum() / counts.sum().clamp(min=1)
+
+
+def variance(values: Tensor, counts: Tensor) -> Tensor:
+    """Variance of the values that count, at least 1e-8."""
+    return masked_mean((values - masked_mean(values, counts)).square(), counts).clamp(min=1e-8)
+
+
+def normalised(advantages: Tensor, counts: Tensor) -> Tensor:
+    """Advantages shifted and scaled to mean 0 and standard deviation 1 over those that count."""
+    return (advantages - masked_mean(advantages, counts)) / variance(advantages, counts).sqrt()

@@ -1,0 +1,51 @@
+"""From a stream of batches to optimizer steps on which all ranks agree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from graph.batch import Batch
+from learner.progress import Progress
+from learner.world import World
+
+
+def agreed_steps(
+    batches: Iterator[Batch | None],
+    world: World,
+    progress: Progress,
+    accumulate: int,
+    finished: Callable[[], bool],
+) -> Iterator[list[Batch]]:
+    """Lists of ``accumulate`` batches, one per optimizer step, or empty lists while there is nothing to learn from.
+
+    Ranks see different numbers of batches and must not wait for each other for ever. So each one looks for a batch for
+    a bounded time, and then one tiny all-reduce says whether all have one and whether any of them wants to stop:
+    when its ``finished`` says so, or when its batches end.
+    """
+    held: Batch | None = None
+    ready: list[Batch] = []
+    ended = False
+    while True:
+        if held is None and not ended:
+            began = time.monotonic()
+            try:
+                held = next(batches)
+            except StopIteration:
+                ended = True
+            progress.waited(time.monotonic() - began)
+        mine = (held is not None, ended or finished(), held.decisions if held is not None else 0)
+        holding, stopping, decisions = world.sum([float(value) for value in mine])
+        if stopping:
+            if ready:  # every rank holds as many; what has been taken is learned from
+                yield ready
+            return
+        if held is None or holding < world.size:
+            yield []
+            continue
+        progress.learned(held, int(decisions))
+        ready.append(held)
+        held = None
+        if len(ready) == accumulate:
+            yield ready
+            ready = []

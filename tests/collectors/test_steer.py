@@ -1,0 +1,218 @@
+"""The command line against real control servers with stand-ins for a run's commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectors import steer
+from collectors.control import ControlError, ControlServer, socket_name
+from collectors.steer import main
+
+
+class Rank:
+    """One rank's side of a run: keeps the requests, answers as a run would."""
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.state = "running"
+        self.rank = rank
+        commands = {"status": self.status, "pause": self.pause, "resume": self.resume, "stop": self.status}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.server = ControlServer(folder, socket_name(rank), commands)
+
+    def status(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.requests.append(message)
+        collector = {"collector": 0, "pid": 4711, "sumo": [4712, 4713], "state": self.state, "envs": [0, 2]}
+        return {
+            "state": self.state,
+            "rank": self.rank,
+            "decisions": 123456,
+            "episodes": 3,
+            "simulated_seconds": 12340.0,
+            "version": 17,
+            "queue": {"free": 3, "writing": 4, "ready": 1, "reading": 0},
+            "collectors": [{**collector, "decisions": 61728, "episodes": 2, "version": 16}],
+        }
+
+    def pause(self, message: dict[str, Any]) -> dict[str, Any]:
+        if 9 in (message["collectors"] or []):
+            raise ControlError("no collector 9; there is only 0")
+        self.state = "paused"
+        return self.status(message)
+
+    def resume(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.state = "running"
+        return self.status(message)
+
+
+@pytest.fixture
+def rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rank]:
+    """A run in ./runs/demo."""
+    monkeypatch.chdir(tmp_path)
+    started = Rank(tmp_path / "runs" / "demo")
+    with started.server:
+        yield started
+
+
+def leave_socket(folder: Path, rank: int = 0) -> None:
+    """What a killed run leaves behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / socket_name(rank)))
+
+
+@pytest.mark.usefixtures("rank")
+def test_status_shows_counters_queue_and_collectors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, second, *table = out.splitlines()
+    assert first == ("runs/demo, rank 0: running · 123,456 decisions · 3 episodes · 12,340 simulated s · version 17")
+    assert second == "slots: 3 free, 4 writing, 1 ready, 0 reading"
+    cells = [re.split(r"\s*│\s*", line.strip())[1:-1] for line in table if "4711" in line]
+    assert cells == [["0", "running", "0 2", "61,728", "2", "16", "4711", "4712 4713"]]
+
+
+def test_json_is_a_list_with_the_replies(rank: Rank, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--json", "--run-dir", "runs/demo"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"ok": True, **rank.status({})}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        (["pause"], {"command": "pause", "collectors": None}),
+        (["pause", "0", "2"], {"command": "pause", "collectors": [0, 2]}),
+        (["resume", "1"], {"command": "resume", "collectors": [1]}),
+        (["stop"], {"command": "stop"}),
+    ],
+)
+def test_requests_reach_the_run_as_agreed(rank: Rank, arguments: list[str], sent: dict[str, Any]) -> None:
+    assert main(arguments) == 0
+    assert rank.requests == [sent]
+
+
+@pytest.mark.usefixtures("rank")
+def test_pause_shows_the_state_that_was_acknowledged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pause"]) == 0
+    assert "rank 0: paused" in capsys.readouterr().out
+    assert main(["stop"]) == 0
+    assert capsys.readouterr().out == "runs/demo, rank 0: will stop after the present step\n"
+
+
+@pytest.mark.usefixtures("rank")
+def test_an_error_of_the_run_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pause", "9"]) == 1
+    assert capsys.readouterr() == ("", "pause, rank 0: no collector 9; there is only 0\n")
+    assert main(["pause", "9", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [{"rank": 0, "ok": False, "error": "no collector 9; there is only 0"}]
+
+
+def test_a_command_goes_to_all_ranks_and_dead_ones_are_said(
+    rank: Rank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "demo"
+    leave_socket(folder, rank=2)
+    other = Rank(folder, rank=1)
+    with other.server:
+        assert main(["pause", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [(reply["rank"], reply["state"]) for reply in json.loads(out)] == [(0, "paused"), (1, "paused")]
+    assert len(rank.requests) == len(other.requests) == 1
+    assert err.startswith("one rank is left out: no run is answering in runs/demo: control.rank2.sock is left from")
+
+
+def test_all_ranks_are_asked_before_one_is_awaited(tmp_path: Path) -> None:
+    """Ranks that can only answer together, as they do where a pause waits for a step of them all."""
+    meeting = threading.Barrier(2, timeout=10)
+
+    def pause(message: dict[str, Any]) -> dict[str, Any]:
+        meeting.wait()
+        return {"state": "paused"}
+
+    with contextlib.ExitStack() as stack:
+        for number in range(2):
+            stack.enter_context(ControlServer(tmp_path, socket_name(number), {"pause": pause}))
+        assert main(["pause", "--run-dir", str(tmp_path)]) == 0
+
+
+def test_the_newest_run_that_answers_is_meant(rank: Rank, tmp_path: Path) -> None:
+    older, newer, dead = (tmp_path / "runs" / name for name in ("older", "newer", "dead"))
+    old, new = Rank(older), Rank(newer)
+    leave_socket(dead)
+    (tmp_path / "runs" / "a file").touch()
+    for folder, when in ((older, 1000), (tmp_path / "runs" / "demo", 2000), (newer, 3000), (dead, 4000)):
+        os.utime(folder / socket_name(0), (when, when))
+    with old.server:
+        with new.server:
+            assert main(["resume"]) == 0
+        assert main(["pause"]) == 0
+    assert [request["command"] for request in new.requests] == ["resume"]
+    assert [request["command"] for request in rank.requests] == ["pause"]
+    assert old.requests == []
+
+
+def test_no_run_is_one_line_and_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ended").mkdir()
+    leave_socket(tmp_path / "died")
+    for arguments, line in (
+        ([], f"no run is answering in any folder of {tmp_path}/runs; name its folder with --run-dir\n"),
+        (["--run-dir", "missing"], "no run is answering in missing: there is no such folder\n"),
+        (["--run-dir", "ended"], "no run is answering in ended: it has no control.sock\n"),
+        (["--run-dir", "died"], "no run is answering in died: control.sock is left from a run that has died\n"),
+    ):
+        assert main(["status", *arguments]) == 2
+        assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize("arguments", [[], ["halt"], ["pause", "x"], ["pause", "-1"], ["status", "0"], ["stop", "0"]])
+def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_run_that_does_not_answer_is_named_and_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(steer.TIMEOUTS, "status", 0.2)
+    with socket.socket(socket.AF_UNIX) as stopped:  # listens, but nobody accepts: a process that was stopped
+        stopped.bind(str(tmp_path / "control.sock"))
+        stopped.listen()
+        assert main(["status", "--run-dir", str(tmp_path)]) == 1
+    error = f"status, rank 0: no run is answering in {tmp_path}: no reply from control.sock within 0.2 s\n"
+    assert capsys.readouterr() == ("", error)
+
+
+@pytest.mark.usefixtures("rank")
+def test_the_module_runs_as_a_command_and_imports_no_torch(tmp_path: Path) -> None:
+    script = "import runpy, sys\ntry: runpy.run_module('collectors', run_name='__main__')\n"
+    script += "finally: assert 'torch' not in sys.modules"
+    for command in (["-m", "collectors"], ["-c", script]):
+        done = subprocess.run(
+            [sys.executable, *command, "status", "--json"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)[0]["state"] == "running"
