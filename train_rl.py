@@ -28,11 +28,12 @@ from rich.console import Console
 
 import config
 from buffers import SharedMemoryError, Slots, WeightsChannel
-from collectors.control import ControlServer, RunInUseError, lock_run_folder, socket_name
-from collectors.errors import CollectorError, EvaluationError
+from collectors.control import ControlServer, lock_run_folder
+from collectors.errors import CollectorError, EvaluationError, RunInUseError
 from collectors.evaluation import Conditions, Policy, evaluate
 from collectors.plan import CollectionPlan
 from collectors.pool import Pool, ProcessPool, SerialPool
+from collectors.wire import socket_name
 from config import LearnerSettings, RunSettings, Settings, SettingsError
 from envs import ScenarioError, SumoError, SumoMissingError, find, probe
 from graph import ExperienceDataset, PolicyShape, SignalPolicy, Topology, make_loader

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import select
 import struct
@@ -35,7 +36,8 @@ class AnnouncementQueue:
 
     def __init__(self, capacity: int) -> None:
         read_end, write_end = os.pipe()
-        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, max(4096, capacity * _RECORD.size))
+        # A page that has been read in part cannot be written again before it is empty: one page more than the records.
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE + capacity * _RECORD.size)
         self._read_end = Descriptor(read_end)
         self._write_end = Descriptor(write_end)
 

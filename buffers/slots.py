@@ -154,4 +154,4 @@ class Slots:
         self._attach()
 
 
-POISON = 0xFB  # as bytes: a NaN in every float format, a large negative number in every integer format
+POISON = 0xFB  # as bytes: a far too negative number in every format, -2.6e36 as float32 and -1029 as int16

@@ -73,9 +73,10 @@ class Collector:
         """One decision of every env that has a slot to write into; False where none has."""
         if self._left == 0:
             self._renew()
-        acting = [driver for driver in self._drivers if driver.open(self._version)]
+        acting = [driver for driver in self._drivers if self._is_ready(driver)]
         self._beat(Activity.RUNNING if acting else Activity.WAITING)
         if not acting:
+            self._left = 0  # nothing is open: whenever it goes on, it may as well be with the newest weights
             return False
         actions, log_probs = self._actor.act(
             [driver.env for driver in acting],
@@ -90,6 +91,13 @@ class Collector:
         self._left -= 1
         return True
 
+    def _is_ready(self, driver: EnvDriver) -> bool:
+        """Whether an env has a slot to write into; a decision that is still unwritten may end its episode here."""
+        episode = driver.episode
+        ready = driver.open(self._version)
+        self._count_episode(driver, episode)
+        return ready
+
     def _conclude(self, driver: EnvDriver, actions: NDArray[np.int16], log_probs: NDArray[np.float32]) -> None:
         """Receive and write down what came of one env's decision."""
         before = driver.frame.time
@@ -98,7 +106,11 @@ class Collector:
         self._row["seconds"] += outcome.frame.time - before
         episode = driver.episode
         driver.record(Decision(actions, log_probs, outcome.rewards, outcome.costs), outcome, self._version)
-        if driver.episode != episode:
+        self._count_episode(driver, episode)
+
+    def _count_episode(self, driver: EnvDriver, before: int) -> None:
+        """Take note of it when an env is in another episode than ``before``."""
+        if driver.episode != before:
             self._row["episodes"] += 1
             self._actor.forget(driver.env)
 

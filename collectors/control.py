@@ -1,4 +1,4 @@
-"""Steering from another terminal: a Unix socket in the run's folder, one JSON object per line each way."""
+"""Being steered from another terminal: a Unix socket in the run's folder, one JSON object per line each way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import socket
 import stat
 import struct
@@ -19,10 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from collectors.errors import ControlError, RunInUseError
+from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, why_not_connected
+
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 
-REQUEST_LIMIT = 64 * 1024  # bytes
-REPLY_LIMIT = 4 * 1024 * 1024  # bytes; a status needs about 200 per collector
 CLIENTS_LIMIT = 32  # at once
 PATIENCE = 5.0  # seconds in which a client must send its next line, and take the reply
 RETRY_SECONDS = 1.0  # before clients are accepted again, where the process ran out of descriptors
@@ -30,37 +30,6 @@ CLOSE_SECONDS = 10.0  # half of them for replies that are under way
 PROBE_SECONDS = 1.0  # to find out whether anybody listens
 
 logger = logging.getLogger(__name__)
-
-
-class ControlError(RuntimeError):
-    """The request is wrong, or the run could not do it."""
-
-
-class NoRunError(RuntimeError):
-    """Nobody answers in the folder."""
-
-
-class RunInUseError(RuntimeError):
-    """Another run works in the folder."""
-
-
-def socket_name(rank: int) -> str:
-    """The name of a rank's socket in the run's folder."""
-    return "control.sock" if rank == 0 else f"control.rank{rank}.sock"
-
-
-def socket_rank(name: str) -> int | None:
-    """The rank whose socket has that name; None where it is no control socket's name."""
-    match = re.fullmatch(r"control(?:\.rank([1-9]\d*))?\.sock", name)
-    return int(match[1] or 0) if match else None
-
-
-def sockets(folder: Path) -> list[str]:
-    """Names of the control sockets in a folder, by rank; those of dead runs are among them."""
-    if not folder.is_dir():
-        return []
-    ranks = (socket_rank(path.name) for path in folder.iterdir() if path.is_socket())
-    return [socket_name(rank) for rank in sorted(rank for rank in ranks if rank is not None)]
 
 
 def lock_run_folder(folder: Path) -> int:
@@ -85,89 +54,6 @@ def lock_run_folder(folder: Path) -> int:
             raise
         logger.warning("run folder %s cannot be locked (%s); take care to start one run only", folder, error.strerror)
     return descriptor
-
-
-def request(folder: Path, name: str, message: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Send one request to a run and return its reply.
-
-    ``timeout`` is in seconds and holds for everything together.
-
-    Raises:
-        NoRunError: nobody answers, or not in time.
-        ControlError: the run answered with an error, which is the message.
-    """
-    with Client(folder, name, timeout) as client:
-        client.send(message)
-        return client.receive()
-
-
-class Client:
-    """A connection to a run; ``send`` and ``receive`` apart, so that all ranks can be asked before one is awaited.
-
-    Raises:
-        NoRunError: nobody answers.
-    """
-
-    def __init__(self, folder: Path, name: str, timeout: float) -> None:
-        self.name = name
-        self._folder = folder
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-        try:
-            directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-            try:
-                self._connection = _connect(directory, name, timeout)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise self._nobody(_why_not_connected(error, name)) from None
-        self._lines = _Lines(self._connection, REPLY_LIMIT)
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a request."""
-        line = _encode(message)
-        if len(line) > REQUEST_LIMIT:
-            raise ControlError(f"the request has {len(line)} bytes; at most {REQUEST_LIMIT} are allowed")
-        self._connection.settimeout(max(0.001, self._deadline - time.monotonic()))
-        try:
-            self._connection.sendall(line)
-        except TimeoutError:
-            raise self._nobody(f"{self.name} took no request within {self._timeout:g} s") from None
-        except ConnectionError as error:
-            # A server that refuses this client has hung up already; its reason is still there to be received.
-            logger.debug("%s hung up before the request: %s", self.name, error)
-
-    def receive(self) -> dict[str, Any]:
-        """Await the reply; raises ControlError where it is an error."""
-        try:
-            line = self._lines.read(self._deadline)
-            reply = json.loads(line) if line else None
-        except TimeoutError:
-            raise self._nobody(f"no reply from {self.name} within {self._timeout:g} s") from None
-        except ConnectionError as error:
-            raise self._nobody(f"the connection to {self.name} broke ({error.strerror})") from None
-        except ValueError as error:
-            raise ControlError(f"{self._folder / self.name} answered with something that is no JSON: {error}") from None
-        if not isinstance(reply, dict):
-            raise self._nobody(f"the connection to {self.name} was closed before the reply")
-        if not reply.get("ok"):
-            raise ControlError(str(reply.get("error", "the run gave no reason")))
-        return reply
-
-    def _nobody(self, why: str) -> NoRunError:
-        return NoRunError(f"no run is answering in {self._folder}: {why}")
-
-    def close(self) -> None:
-        """Hang up; twice is fine."""
-        self._connection.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class ControlServer:
@@ -240,7 +126,7 @@ class ControlServer:
 
     def _serve(self, connection: socket.socket) -> None:
         """Answer one client, line after line, until it hangs up or falls silent."""
-        lines = _Lines(connection, REQUEST_LIMIT)
+        lines = Lines(connection, REQUEST_LIMIT)
         try:
             while not self._closing.is_set():
                 try:
@@ -270,7 +156,7 @@ class ControlServer:
         if command is None:
             return _error(f"unknown command {str(name)[:40]!r}; there are {', '.join(self._commands)}")
         try:
-            return _encode({"ok": True, **command(message)})
+            return encode({"ok": True, **command(message)})
         except ControlError as error:
             return _error(str(error))
         except Exception as error:
@@ -319,76 +205,13 @@ class ControlServer:
         self.close()
 
 
-class _Lines:
-    """Lines of one connection, each with a limit on its length and on the time that it may take."""
-
-    def __init__(self, connection: socket.socket, limit: int) -> None:
-        self._connection = connection
-        self._limit = limit
-        self._rest = bytearray()
-
-    def read(self, deadline: float) -> bytes | None:
-        """The next line without its end, None at the end of the stream; TimeoutError at the deadline (monotonic s)."""
-        searched = 0
-        while (end := self._rest.find(b"\n", searched)) < 0:
-            searched = len(self._rest)
-            if searched > self._limit:
-                break
-            chunk = self._receive(deadline)
-            if not chunk:
-                return None
-            self._rest += chunk
-        if max(end, searched) > self._limit:
-            raise ControlError(f"a line is longer than {self._limit} bytes")
-        line = bytes(self._rest[:end])
-        del self._rest[: end + 1]
-        return line
-
-    def _receive(self, deadline: float) -> bytes:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("no whole line in time")
-        self._connection.settimeout(left)
-        return self._connection.recv(64 * 1024)
-
-
-def _encode(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, allow_nan=False).encode() + b"\n"
-
-
 def _error(text: str) -> bytes:
-    return _encode({"ok": False, "error": " ".join(text.split())})
+    return encode({"ok": False, "error": " ".join(text.split())})
 
 
 def _send(connection: socket.socket, line: bytes) -> None:
     connection.settimeout(PATIENCE)
     connection.sendall(line)
-
-
-def _connect(directory: int, name: str, timeout: float) -> socket.socket:
-    """A connection to the socket of that name in an open folder; raises OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(timeout)
-        connection.connect(f"/proc/self/fd/{directory}/{name}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _why_not_connected(error: OSError, name: str) -> str:
-    match error:
-        case FileNotFoundError():
-            return f"there is no {name}"
-        case ConnectionRefusedError():
-            return f"{name} is left from a run that has died"
-        case PermissionError():
-            return f"{name} is another user's"
-        case BlockingIOError():
-            return f"too many clients wait at {name}"
-        case _:
-            return f"{name}: {error.strerror}"
 
 
 def _clear_the_way(directory: int, folder: Path, name: str) -> None:
@@ -400,14 +223,12 @@ def _clear_the_way(directory: int, folder: Path, name: str) -> None:
     if not stat.S_ISSOCK(mode):
         raise ControlError(f"{folder / name} is in the way: it is no socket; remove it")
     try:
-        _connect(directory, name, PROBE_SECONDS).close()
+        connect(directory, name, PROBE_SECONDS).close()
     except ConnectionRefusedError:  # nobody has it open
         os.unlink(name, dir_fd=directory)
         return
     except OSError as error:
-        raise RunInUseError(
-            f"run folder {folder} is in use by another run: {_why_not_connected(error, name)}"
-        ) from None
+        raise RunInUseError(f"run folder {folder} is in use by another run: {why_not_connected(error, name)}") from None
     raise RunInUseError(f"run folder {folder} is in use by another run, which answers at {name}")
 
 

@@ -7,3 +7,15 @@ class CollectorError(RuntimeError):
 
 class EvaluationError(RuntimeError):
     """An episode of an evaluation failed, died or took too long; the message holds its own traceback if it has one."""
+
+
+class ControlError(RuntimeError):
+    """The request is wrong, or the run could not do it."""
+
+
+class NoRunError(RuntimeError):
+    """Nobody answers in the folder."""
+
+
+class RunInUseError(RuntimeError):
+    """Another run works in the folder."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -21,7 +23,8 @@ from collectors.plan import CollectionPlan
 from collectors.worker import Order, Report, run_collector
 
 _FORKSERVER_PRELOAD = ["collectors.worker"]  # torch, SUMO's clients and our rooms, imported once for all collectors
-_LAST_RESORT = 2.0  # s between asking a process to end and killing it
+_NAP = 0.2  # s that a paused serial pool waits before it lets its caller look around
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Pool(Protocol):
@@ -53,6 +56,21 @@ class Pool(Protocol):
 def share_out(num_envs: int, num_collectors: int) -> list[list[int]]:
     """Which envs each collector drives: as even as can be, neighbours apart."""
     return [list(range(collector, num_envs, num_collectors)) for collector in range(num_collectors)]
+
+
+def start_forkserver() -> None:
+    """Start the process that collectors and loader workers come from, deaf to what is meant for this one.
+
+    Ctrl-C, and whatever else asks a run to stop, may reach every process of its group; the parent alone decides what
+    follows. Children inherit blocked signals, so that there is no moment at which one of them could be hit.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_FORKSERVER_PRELOAD)
+    resource_tracker.ensure_running()  # its start would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass
@@ -95,10 +113,10 @@ class ProcessPool:
         self._members: list[_Member] = []
         self._lock = threading.RLock()
         self._closed = False
+        start_forkserver()
 
     def start(self) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_FORKSERVER_PRELOAD)
         with self._lock:
             for number, envs in enumerate(self._shares):
                 ours, theirs = context.Pipe()
@@ -214,10 +232,7 @@ class ProcessPool:
             for member in self._members:
                 member.process.join(max(0.0, deadline - time.monotonic()))
                 if member.process.is_alive():
-                    member.process.terminate()
-                    member.process.join(_LAST_RESORT)
-                if member.process.is_alive():
-                    member.process.kill()
+                    member.process.kill()  # SUMO goes with it
                     member.process.join()
                 member.orders.close()
             self._slots.end()
@@ -238,6 +253,7 @@ class SerialPool:
         self._collector: Collector | None = None
         self._may_go = threading.Event()
         self._may_go.set()
+        self._deciding = threading.Lock()  # held during a decision: who pauses waits for its end
         self.work: Callable[[], None] | None = self._work
 
     def start(self) -> None:
@@ -248,19 +264,26 @@ class SerialPool:
         """Nothing to do: what goes wrong is raised where it happens."""
 
     def _work(self) -> None:
-        assert self._collector is not None, "work() before start()"
-        if self._may_go.wait(timeout=0.2):
-            self._collector.round()
-        else:
-            self._collector.rest(Activity.PAUSED)
+        if self._may_go.wait(timeout=_NAP):
+            with self._deciding:
+                if self._may_go.is_set() and self._collector is not None:
+                    self._collector.round()
 
     def pause(self, collectors: Sequence[int] | None = None) -> None:
         check_numbers(collectors, 1)
         self._may_go.clear()
+        self._show(Activity.PAUSED)
 
     def resume(self, collectors: Sequence[int] | None = None) -> None:
         check_numbers(collectors, 1)
+        self._show(Activity.RUNNING)
         self._may_go.set()
+
+    def _show(self, activity: Activity) -> None:
+        """Wait for the end of the present decision, then say so on the board."""
+        with self._deciding:
+            if self._collector is not None:
+                self._collector.rest(activity)
 
     def status(self) -> dict[str, Any]:
         collector = self._collector

@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from collectors.control import Client, ControlError, NoRunError, socket_rank, sockets
+from collectors.client import Client
+from collectors.errors import ControlError, NoRunError
+from collectors.wire import socket_rank, sockets
 
 Reply = dict[str, Any]
 

@@ -76,8 +76,9 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises CheckpointError when the file is missing, damaged, no checkpoint, or holds more than plain data.
     """
+    payload = _payload(path)
     try:
-        state = torch.load(io.BytesIO(_payload(path)), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"checkpoint {path} holds more than plain data, so it was not read") from error
     except Exception as error:  # whatever torch's readers trip over in prepared bytes: IndexError, KeyError, ...

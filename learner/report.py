@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _CONFIDENCE = 0.95
 _FIGURES = ("delay", "full_delay", "travel_time", "waiting_time", "departed", "arrived", "never_departed", "teleports")
@@ -128,7 +129,9 @@ def table(trials: Sequence[Trial], baseline: str | None = None, title: str = "")
     """A table for people: delay with its interval, the paired difference, and what else there is to know."""
     rows = results(trials, baseline)
     header, *lines = _lines(rows)
-    grid = Table(title=title or None, title_justify="left", caption=_LEGEND, caption_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(
+        title=title or None, title_justify="left", caption=_LEGEND, caption_justify="left", box=box.SIMPLE_HEAD
+    )
     for name in header:
         grid.add_column(name, justify="left" if name == "controller" else "right", no_wrap=name != "controller")
     best = min(rows, key=lambda row: row.figures["delay"].mean)
@@ -159,7 +162,7 @@ def _lines(rows: Sequence[Result]) -> list[list[str]]:
 
 def _header(rows: Sequence[Result], several: bool) -> list[str]:
     against = next(row.controller for row in rows if row.difference is None)
-    difference = [f"less {against}"] if several else []
+    difference = [f"vs {against}"] if several else []
     return ["controller", "delay", "median", *difference, "waiting", "travel", "arrived", "n"]
 
 
@@ -181,47 +184,77 @@ def _interval(summary: Summary, signed: bool = False) -> str:
     return f"{mean} ± {half:.1f}" if math.isfinite(half) else mean
 
 
-def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: Summary | None, title: str = "") -> None:
-    """Draw a run's mean delay over wall time and over decisions as a PNG.
-
-    ``metrics`` are rows as ``learner.metrics.read`` gives them, of which ``trained`` (s of training), ``decisions`` and
-    ``delay`` (s, the latest episodes' mean) are used; ``baseline`` is the delay of the fixed-time programs (s), drawn
-    as a line with its 95 % band. A run without an episode that has ended yields an empty picture that says so.
-    """
-    # Matplotlib takes a second to import, and not everybody who sums up draws.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 3.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    rows = [row for row in metrics if row.get("delay") is not None and row.get("episodes", 1) > 0]
-    delays = [float(row["delay"]) for row in rows]
-    for axes, name, unit, label in (
-        (left, "trained", 60.0, "training time (min)"),
-        (right, "decisions", 1000.0, "decisions (thousands)"),
-    ):
-        _draw(axes, [float(row[name]) / unit for row in rows], delays, baseline)
-        axes.set_xlabel(label)
-    left.set_ylabel("mean delay per vehicle (s)")
-    handles, labels = left.get_legend_handles_labels()
-    if handles:
-        right.legend(handles, labels, frameon=False, loc="upper right")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
+def comparison(path: Path, trials: Sequence[Trial], title: str = "") -> None:
+    """Draw the delay of every episode, and each controller's mean with its 95 % interval, as a PNG."""
+    rows = results(trials)[::-1]  # the first on top
+    figure = _figure(height=1.2 + 0.5 * len(rows), title=title)
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        own = [trial.delay for trial in trials if trial.controller == row.controller]
+        delay = row.figures["delay"]
+        axes.plot(own, [place + 0.2] * len(own), "o", color="tab:gray", alpha=0.6, markersize=4, markeredgewidth=0)
+        axes.plot(delay.mean, place, "o", color="tab:blue", markersize=7)
+        if math.isfinite(delay.low):
+            axes.plot([delay.low, delay.high], [place, place], color="tab:blue", linewidth=2)
+    axes.set_yticks(range(len(rows)), [row.controller for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("mean delay per vehicle (s) of each episode (gray), their mean and its 95 % interval (blue)")
+    _tidy(axes)
     figure.savefig(path, format="png")
 
 
+def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: Summary | None, title: str = "") -> None:
+    """Draw a run's mean delay over training time and over decisions as a PNG.
+
+    ``metrics`` are rows as ``learner.metrics.read`` gives them, of which ``trained`` (s of training), ``decisions`` and
+    ``delay`` (s, mean of the latest episodes) are used; ``baseline`` is the delay of the fixed-time programs (s), drawn
+    as a line with its 95 % band. Where no episode has ended yet the picture says so.
+    """
+    rows = [row for row in metrics if row.get("delay") is not None]
+    delays = [float(row["delay"]) for row in rows]
+    figure = _figure(height=3.6, title=title)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw(left, [row["trained"] / 60.0 for row in rows], delays, baseline)
+    _draw(right, [row["decisions"] / 1000.0 for row in rows], delays, baseline)
+    left.set_xlabel("training time (min)")
+    right.set_xlabel("decisions (thousands)")
+    left.set_ylabel("mean delay per vehicle (s)")
+    handles, labels = right.get_legend_handles_labels()
+    if handles:
+        right.legend(handles, labels, frameon=False, loc="upper right")
+    figure.savefig(path, format="png")
+
+
+def _figure(height: float, title: str) -> Figure:
+    """An empty figure that shares nothing with any other: no pyplot, no global state."""
+    # Matplotlib takes half a second to import, and not everybody who sums up draws.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
+    return figure
+
+
 def _draw(axes: Axes, across: Sequence[float], delays: Sequence[float], baseline: Summary | None) -> None:
+    """The delays over something that grows, and the baseline behind them."""
     if delays:
-        axes.plot(across, delays, color="tab:blue", linewidth=1.8, label="policy, training episodes")
+        axes.plot(across, delays, color="tab:blue", linewidth=1.8, label="policy, latest training episodes")
     else:
         axes.text(0.5, 0.5, "no training episode has ended", transform=axes.transAxes, ha="center", va="center")
     if baseline is not None:
         axes.axhline(baseline.mean, color="tab:gray", linestyle="--", linewidth=1.4, label="fixed-time programs")
         if math.isfinite(baseline.low):
-            axes.axhspan(baseline.low, baseline.high, color="tab:gray", alpha=0.2, linewidth=0, label="95 % interval")
+            axes.axhspan(
+                baseline.low, baseline.high, color="tab:gray", alpha=0.2, linewidth=0, label="its 95 % interval"
+            )
     axes.set_ylim(bottom=0)
+    _tidy(axes)
+
+
+def _tidy(axes: Axes) -> None:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

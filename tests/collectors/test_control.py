@@ -23,16 +23,10 @@ from typing import Any
 import pytest
 
 from collectors import control
-from collectors.control import (
-    ControlError,
-    ControlServer,
-    NoRunError,
-    RunInUseError,
-    lock_run_folder,
-    request,
-    socket_name,
-    sockets,
-)
+from collectors.client import request
+from collectors.control import ControlServer, lock_run_folder
+from collectors.errors import ControlError, NoRunError, RunInUseError
+from collectors.wire import REQUEST_LIMIT, socket_name, sockets
 
 NAME = socket_name(0)
 NOBODY = 65534
@@ -104,7 +98,7 @@ def test_one_connection_carries_several_requests(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_another_process_is_served(tmp_path: Path) -> None:
-    script = "import sys; from collectors.control import *; from pathlib import Path\n"
+    script = "import sys; from collectors.client import request; from pathlib import Path\n"
     script += "print(request(Path(sys.argv[1]), 'control.sock', {'command': 'echo', 'value': 7}, 10.0))"
     assert child(script, tmp_path, cwd=Path(__file__).parents[2]).stdout.strip() == "{'ok': True, 'echo': 7}"
 
@@ -162,7 +156,7 @@ def test_a_busy_command_holds_up_nobody_else_and_the_timeout_names_the_run(tmp_p
         (b"{}\n", "unknown command 'None'; there are echo"),
         (b'{"command": ["echo"]}\n', "unknown command"),
         (b'{"command": "' + b"x" * 1000 + b'"}\n', "unknown command '" + "x" * 40 + "'; there are echo"),
-        (b"x" * (control.REQUEST_LIMIT + 1) + b"\n", "a line is longer than 65536 bytes"),
+        (b"x" * (REQUEST_LIMIT + 1) + b"\n", "a line is longer than 65536 bytes"),
         (b"x" * 4_000_000, "a line is longer than 65536 bytes"),
     ],
 )

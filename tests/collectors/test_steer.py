@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from collectors import steer
-from collectors.control import ControlError, ControlServer, socket_name
+from collectors.control import ControlServer
+from collectors.errors import ControlError
 from collectors.steer import main
+from collectors.wire import socket_name
 
 
 class Rank:

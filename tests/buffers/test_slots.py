@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import select
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from buffers.layout import Layout
+from buffers.queue import END, Announcement
+from buffers.slots import Slots
+from tests.buffers.workers import die_announced, die_unannounced, die_writing
+from tests.processes import hear, running
+
+LAYOUT = Layout({"numbers": ("f4", (8,))})
+
+
+def rung(slots: Slots, env: int) -> bool:
+    return bool(select.select([slots.doorbell(env).fileno()], [], [], 0.0)[0])
+
+
+def test_a_slot_goes_round() -> None:
+    slots = Slots(LAYOUT, num_envs=2, slots_per_env=2)
+    assert slots.counts() == {"free": 4, "writing": 0, "ready": 0, "reading": 0}
+    slot = slots.begin(1)
+    assert slot is not None
+    assert slots.counts() == {"free": 3, "writing": 1, "ready": 0, "reading": 0}
+    slots.views(slot)["numbers"][:] = np.arange(8)
+    slots.finish(slot, 5)
+    assert slots.counts() == {"free": 3, "writing": 0, "ready": 1, "reading": 0}
+    assert slots.take(0, 0.0) == Announcement(slot, 5)
+    assert slots.counts() == {"free": 3, "writing": 0, "ready": 0, "reading": 1}
+    assert slots.views(slot)["numbers"].tolist() == list(range(8))
+    assert not rung(slots, 1)
+    slots.release(slot)
+    assert slots.counts() == {"free": 4, "writing": 0, "ready": 0, "reading": 0}
+    assert rung(slots, 1)
+    assert not rung(slots, 0)
+    slots.close()
+    slots.close()
+
+
+def test_no_free_slot_holds_the_writer_back_until_one_is_released() -> None:
+    slots = Slots(LAYOUT, num_envs=2, slots_per_env=2)
+    for sequence in (1, 2):
+        slot = slots.begin(0)
+        assert slot is not None
+        slots.finish(slot, sequence)
+    assert slots.begin(0) is None
+    assert slots.begin(1) is not None, "one env's back-pressure holds back another"
+    announcement = slots.take(0, 0.0)
+    assert announcement is not None
+    assert slots.begin(0) is None, "a slot that is being read was given away"
+    slots.release(announcement.slot)
+    assert slots.begin(0) == announcement.slot
+    slots.close()
+
+
+def test_every_env_has_one_reader() -> None:
+    slots = Slots(LAYOUT, num_envs=5, slots_per_env=3, readers=2)
+    for env in range(5):
+        for sequence in range(3):
+            slot = slots.begin(env)
+            assert slot is not None
+            slots.finish(slot, 10 * env + sequence)
+    for reader in range(2):
+        got = [slots.take(reader, 0.0) for _ in range(3 * len(range(reader, 5, 2)))]
+        sequences = [announcement.sequence for announcement in got if announcement is not None]
+        assert sequences == [10 * env + sequence for env in range(reader, 5, 2) for sequence in range(3)]
+        assert slots.take(reader, 0.0) is None
+    slots.end()
+    assert [slots.take(reader, 0.0) for reader in range(2)] == [END, END]
+    slots.close()
+
+
+def test_poison_covers_what_was_never_written_and_what_was_read() -> None:
+    floats = {"half": ("f2", (3,)), "single": ("f4", (3,)), "double": ("f8", (3,))}
+    integers = {"small": ("i2", (3,)), "large": ("i8", (3,))}
+    layout = Layout(floats | integers)
+    slots = Slots(layout, num_envs=1, slots_per_env=2, poison=True)
+
+    def poisoned(slot: int) -> bool:
+        views = slots.views(slot)
+        limits = {"half": -6e4, "single": -1e36, "double": -1e280, "small": -1000, "large": -(2**50)}
+        return all((views[name] < limit).all() for name, limit in limits.items())
+
+    assert poisoned(0)
+    assert poisoned(1)
+    for sequence in range(2):
+        slot = slots.begin(0)
+        assert slot is not None
+        for array in slots.views(slot).values():
+            array[:] = 1
+        slots.finish(slot, sequence)
+    announcement = slots.take(0, 0.0)
+    assert announcement is not None
+    assert not poisoned(announcement.slot)
+    slots.release(announcement.slot)
+    assert poisoned(announcement.slot)
+    assert not poisoned(1 - announcement.slot), "the neighbour was overwritten"
+    slots.close()
+
+
+def test_without_poison_nothing_is_overwritten() -> None:
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1)
+    slot = slots.begin(0)
+    assert slot is not None
+    slots.views(slot)["numbers"][:] = 3
+    slots.finish(slot, 1)
+    slots.take(0, 0.0)
+    slots.release(slot)
+    assert slots.views(slot)["numbers"].tolist() == [3] * 8
+    slots.close()
+
+
+def test_what_a_dead_writer_had_begun_is_dropped() -> None:
+    slots = Slots(LAYOUT, num_envs=2, slots_per_env=1)
+    other = slots.begin(0)
+    with running(die_writing, slots, 1) as (process, connection):
+        slot = hear(connection)
+        assert slots.counts()["writing"] == 2
+        process.kill()
+        process.join()
+    slots.recover(1)
+    assert slots.counts() == {"free": 1, "writing": 1, "ready": 0, "reading": 0}, "the other env's slot was touched"
+    assert slots.take(0, 0.0) is None
+    assert slots.begin(1) == slot
+    assert slots.begin(0) is None
+    assert other is not None
+    slots.close()
+
+
+@pytest.mark.parametrize("death", [die_announced, die_unannounced])
+def test_what_a_dead_writer_had_finished_arrives_exactly_once(death) -> None:  # type: ignore[no-untyped-def]
+    slots = Slots(LAYOUT, num_envs=2, slots_per_env=2, poison=True)
+    with running(death, slots, 1, 77) as (process, connection):
+        slot = hear(connection)
+        process.kill()
+        process.join()
+    slots.recover(1)
+    slots.recover(1)
+    assert slots.take(0, 0.0) == Announcement(slot, 77)
+    assert slots.views(slot)["numbers"].tolist() == [77.0] * 8
+    assert slots.take(0, 0.0) is None
+    slots.release(slot)
+    assert slots.take(0, 0.0) is None
+    assert slots.counts()["free"] == len(slots)
+    slots.close()
+
+
+def test_an_announcement_from_before_a_death_is_not_taken_for_a_later_one() -> None:
+    """The slot has been read, and written by the next incarnation, when the repeated announcement is met."""
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1)
+    with running(die_announced, slots, 0, 1) as (process, connection):
+        slot = hear(connection)
+        process.kill()
+        process.join()
+    slots.recover(0)
+    assert slots.take(0, 0.0) == Announcement(slot, 1)
+    slots.release(slot)
+    assert slots.begin(0) == slot
+    assert slots.take(0, 0.0) is None, "a slot that is being written was given away"
+    slots.finish(slot, 1 << 40)
+    assert slots.take(0, 0.0) == Announcement(slot, 1 << 40)
+    slots.close()
+
+
+def test_recovery_leaves_alone_what_is_being_read() -> None:
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1)
+    slot = slots.begin(0)
+    assert slot is not None
+    slots.finish(slot, 1)
+    slots.take(0, 0.0)
+    slots.recover(0)
+    assert slots.counts()["reading"] == 1
+    assert slots.take(0, 0.0) is None
+    slots.close()
+
+
+class Life(RuleBasedStateMachine):
+    """Envs write, die and are replaced, readers read, in any order: one slot, one state; every fragment once."""
+
+    ENVS = st.integers(0, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = Slots(LAYOUT, num_envs=3, slots_per_env=2, readers=2)
+        self.writing: dict[int, list[int]] = defaultdict(list)
+        self.finished: dict[int, list[int]] = defaultdict(list)  # sequences per env
+        self.taken: dict[int, list[int]] = defaultdict(list)
+        self.reading: list[int] = []
+        self.sequence = 0
+
+    @rule(env=ENVS)
+    def begin(self, env: int) -> None:
+        slot = self.slots.begin(env)
+        if slot is not None:
+            assert slot // 2 == env
+            self.writing[env].append(slot)
+
+    @rule(env=ENVS)
+    def finish(self, env: int) -> None:
+        if self.writing[env]:
+            self.sequence += 1
+            self.finished[env].append(self.sequence)
+            self.slots.finish(self.writing[env].pop(0), self.sequence)
+
+    @rule(reader=st.integers(0, 1))
+    def take(self, reader: int) -> None:
+        announcement = self.slots.take(reader, 0.0)
+        if announcement is not None:
+            env = announcement.slot // 2
+            assert env % 2 == reader
+            self.taken[env].append(announcement.sequence)
+            self.reading.append(announcement.slot)
+
+    @rule()
+    def release(self) -> None:
+        if self.reading:
+            self.slots.release(self.reading.pop(0))
+
+    @rule(env=ENVS)
+    def die(self, env: int) -> None:
+        self.slots.recover(env)
+        self.writing[env].clear()
+
+    @invariant()
+    def states_add_up(self) -> None:
+        counts = self.slots.counts()
+        unread = sum(len(self.finished[env]) - len(self.taken[env]) for env in range(3))
+        assert sum(counts.values()) == len(self.slots) == 6
+        assert counts["writing"] == sum(map(len, self.writing.values()))
+        assert counts["ready"] == unread
+        assert counts["reading"] == len(self.reading)
+
+    def teardown(self) -> None:
+        for reader in range(2):
+            while len(self.slots._queues[reader]):
+                self.take(reader)
+        assert all(self.taken[env] == self.finished[env] for env in range(3))
+        self.slots.close()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -1,0 +1,169 @@
+"""Episodes measured by SUMO's own records, each in its own process, and nothing left of any of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from collectors.episodes import Conditions, Episode, Policy, run_episode
+from collectors.errors import EvaluationError
+from collectors.evaluation import evaluate
+from envs.controllers import CLASSICAL, FixedTime
+from envs.errors import ScenarioError
+from envs.scenarios import Scenario, find
+from envs.session import Session
+from envs.signals import Frame, SignalControl
+from graph.policy import PolicyShape, SignalPolicy
+from tests.support.plans import single
+from tests.support.waiting import wait_for
+
+SHORT = Conditions(episode_seconds=300.0)
+
+
+def without_wall(episode: Episode) -> Episode:
+    return replace(episode, wall=0.0)
+
+
+def make_policy(name: str = "policy", **changes: Any) -> Policy:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return Policy.of(name, SignalPolicy(PolicyShape(hidden=16, history=2)), 50.0, **changes)
+
+
+def own_processes() -> list[psutil.Process]:
+    """Episodes and SUMOs that live below this process."""
+    episodes = [p for p in multiprocessing.active_children() if p.name.startswith("episode-")]
+    below = psutil.Process().children(recursive=True)
+    ids = {process.pid for process in episodes}
+    return [process for process in below if process.pid in ids or process.name() == "sumo"]
+
+
+class Spy(FixedTime):
+    """Leaves the signals alone and adds up what TraCI says of every vehicle, second by second."""
+
+    def __init__(self) -> None:
+        self.delay: dict[str, float] = {}
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        self._vehicles = session.client.vehicle
+
+    def act(self, frame: Frame) -> None:
+        for name in self._vehicles.getIDList():
+            self.delay[name] = self._vehicles.getTimeLoss(name) + self._vehicles.getDepartDelay(name)
+
+
+def test_delay_is_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy()
+    monkeypatch.setitem(CLASSICAL, "spy", lambda: spy)
+    scenario, network = single()
+    episode = run_episode(scenario, network, "spy", 1, Conditions(decision_interval=1.0, episode_seconds=600.0))
+    assert episode.departed == pytest.approx(len(spy.delay), abs=2)  # those of the very last second
+    assert episode.delay == pytest.approx(np.mean(list(spy.delay.values())), abs=0.5)
+    assert episode.never_departed == 0
+    assert episode.full_delay == episode.delay
+    assert 0 < episode.waiting_time < episode.travel_time
+    assert 0 < episode.arrived < episode.departed
+
+
+def test_episodes_come_back_in_order_and_equal_those_run_here() -> None:
+    scenario, network = single()
+    heard: list[Episode] = []
+    policy = make_policy(sampled=True)
+    found = evaluate(scenario, network, ["max-pressure", policy], [3, 1], SHORT, processes=3, on_episode=heard.append)
+    assert [(e.controller, e.seed) for e in found] == [
+        ("max-pressure", 3),
+        ("max-pressure", 1),
+        ("policy", 3),
+        ("policy", 1),
+    ]
+    assert sorted(heard, key=found.index) == found
+    here = [run_episode(scenario, None, c, seed, SHORT) for c in ("max-pressure", policy) for seed in (3, 1)]
+    assert list(map(without_wall, here)) == list(map(without_wall, found))
+    assert found[0].delay != found[1].delay
+    assert not own_processes()
+
+
+def test_both_backends_measure_the_same() -> None:
+    scenario, network = single()
+    found = [
+        evaluate(scenario, network, ["fixed", "actuated", "max-pressure"], [1], replace(SHORT, backend=backend))
+        for backend in ("traci", "libsumo")
+    ]
+    assert list(map(without_wall, found[0])) == list(map(without_wall, found[1]))
+
+
+def test_one_policy_acts_on_any_map_greedily_or_not() -> None:
+    conditions = Conditions(episode_seconds=120.0)
+    for name in ("single", "resco:cologne1", "resco:cologne3"):
+        policies = [make_policy("greedy"), make_policy("sampled", sampled=True)]
+        greedy, sampled = evaluate(find(name), None, policies, [1], conditions)
+        assert greedy.departed > 0
+        assert without_wall(greedy) != without_wall(replace(sampled, controller="greedy"))
+
+
+def test_published_delays_of_cologne1_come_out() -> None:
+    """Fixed-time 42.7 s and max-pressure 23.5 s, measured by other code under the same conditions."""
+    found = evaluate(find("resco:cologne1"), None, ["fixed", "max-pressure"], [1, 2])
+    assert np.mean([episode.delay for episode in found[:2]]) == pytest.approx(42.7, abs=3.0)
+    assert np.mean([episode.delay for episode in found[2:]]) == pytest.approx(23.5, abs=2.5)
+    assert all(episode.departed > 1900 for episode in found)
+
+
+def test_what_fails_in_the_process_is_raised_with_its_own_traceback() -> None:
+    scenario, network = single()
+    broken = replace(make_policy("broken"), weights=np.zeros(3, np.float32))
+    with pytest.raises(EvaluationError, match=r"(?s)broken on scenario single, seed 1 failed:.*vector_to_parameters"):
+        evaluate(scenario, network, [broken], [1], SHORT)
+    assert not own_processes()
+
+
+def test_a_network_without_signals_and_a_window_without_vehicles_are_the_users_mistake(lone_vehicle: Scenario) -> None:
+    with pytest.raises(ScenarioError, match="no vehicle enters"):
+        evaluate(lone_vehicle, None, ["fixed"], [1], Conditions(episode_seconds=2.0))
+
+
+def test_an_episode_that_takes_too_long_is_named_and_ended() -> None:
+    scenario, network = single()
+    slow = Conditions(decision_interval=0.1)
+    with pytest.raises(EvaluationError, match=r"fixed on scenario single, seed \d has not ended within 0.5 s"):
+        evaluate(scenario, network, ["fixed"], [1, 2, 3], slow, processes=2, timeout=0.5)
+    wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
+
+
+def test_a_killed_episode_is_named_and_the_others_are_ended() -> None:
+    scenario, network = single()
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            evaluate(scenario, network, ["fixed"], [1, 2, 3], Conditions(decision_interval=0.1), processes=2)
+        except EvaluationError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    victim = wait_for(lambda: next((p for p in own_processes() if p.name() != "sumo"), None), "an episode")
+    os.kill(victim.pid, signal.SIGKILL)
+    thread.join(30.0)
+    assert not thread.is_alive()
+    assert "died with exit code -9" in str(raised[0])
+    wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
+
+
+def test_whatever_the_listener_raises_ends_all_episodes() -> None:
+    def interrupt(_: Episode) -> None:
+        raise KeyboardInterrupt
+
+    scenario, network = single()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(scenario, network, ["fixed"], range(1, 6), SHORT, processes=2, on_episode=interrupt)
+    wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
