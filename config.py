@@ -37,7 +37,7 @@ class EnvSettings(_Record):
     backend: Literal["traci", "libsumo"] = Field("traci", description="How SUMO runs: on a socket or in the process.")
     decision_interval: float = Field(10.0, gt=0, description="Simulated seconds between two decisions.")
     yellow_time: float = Field(3.0, ge=0, description="Seconds of yellow before another phase turns green.")
-    min_green: float = Field(5.0, ge=0, description="Seconds that a green phase lasts at least.")
+    min_green: float = Field(5.0, gt=0, description="Seconds that a green phase lasts at least.")
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."
     )

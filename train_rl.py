@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,21 +85,27 @@ class Run:
         self.shape = PolicyShape(history=settings.graph.history, **settings.policy.model_dump())
         self.learner = make_learner(settings.learner, world, self.shape)
         self.folder = agree_on_folder(settings.run, world)
-        self.progress = Progress()
-        if settings.run.resume:
-            self._restore()
-        self._lock = claim_folder(settings, self.folder) if world.is_first else None
-        self.plan = self._plan()
-        self.slots = self._slots()
-        self.weights = WeightsChannel(len(self.learner.flat_weights()))
-        self.weights.publish(self.learner.flat_weights(), self.learner.version)
-        self.pool = self._pool()
-        self.dataset = self._dataset()
-        self.control = ControlServer(self.folder, socket_name(world.rank), self._commands())
-        self.display = Display(
-            Target(settings.run.total_decisions, settings.run.time_limit), Console(quiet=not world.is_first)
-        )
-        self.metrics = metrics.MetricsWriter(self.folder, settings.run.resume) if world.is_first else None
+        with ExitStack() as parts:  # ends those that are there when one cannot be made
+            if world.is_first:
+                parts.callback(os.close, claim_folder(settings.run, self.folder))
+            self.progress = Progress()
+            if settings.run.resume:
+                self._restore()
+            self.plan = self._plan()
+            self.slots = parts.enter_context(closing(self._slots()))
+            self.weights = parts.enter_context(closing(WeightsChannel(len(self.learner.flat_weights()))))
+            self.weights.publish(self.learner.flat_weights(), self.learner.version)
+            self.pool = parts.enter_context(closing(self._pool()))
+            self.dataset = self._dataset()
+            self.control = parts.enter_context(ControlServer(self.folder, socket_name(world.rank), self._commands()))
+            self.display = Display(
+                Target(settings.run.total_decisions, settings.run.time_limit), Console(quiet=not world.is_first)
+            )
+            self.metrics: metrics.MetricsWriter | None = None
+            if world.is_first:
+                self.metrics = parts.enter_context(metrics.MetricsWriter(self.folder, settings.run.resume))
+                (self.folder / "config.yaml").write_text(config.to_yaml(settings), encoding="utf-8")
+            self._parts = parts.pop_all()
         self._written_at = self._saved_at = time.monotonic()
 
     def _plan(self) -> CollectionPlan:
@@ -212,7 +218,9 @@ class Run:
         """Go on where the newest intact checkpoint of the run stands."""
         path = checkpoints.latest(self.folder / "checkpoints")
         if path is None:
-            raise SettingsError(f"--resume: {self.folder} holds no checkpoint to go on from; leave --resume out")
+            raise SettingsError(
+                f"--resume: {self.folder} holds no checkpoint to go on from; begin anew in another folder"
+            )
         state = checkpoints.load(path)
         self.learner.restore(state)
         self.progress = Progress(state["counters"])
@@ -285,12 +293,7 @@ class Run:
 
     def close(self) -> None:
         """End everything that this run has started."""
-        self.control.close()
-        self.pool.close()
-        if self.metrics is not None:
-            self.metrics.close()
-        self.slots.close()
-        self.weights.close()
+        self._parts.close()
 
 
 def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) -> Learner:
@@ -321,14 +324,14 @@ def agree_on_folder(settings: RunSettings, world: World) -> Path:
     return folder
 
 
-def claim_folder(settings: Settings, folder: Path) -> int:
-    """Make the run's folder ours alone and note its settings there; returns the lock, a descriptor."""
+def claim_folder(settings: RunSettings, folder: Path) -> int:
+    """Make the run's folder ours alone; returns the lock, a descriptor."""
     lock = lock_run_folder(folder)
-    if not settings.run.resume and (folder / "config.yaml").exists():
+    if not settings.resume and (folder / "config.yaml").exists():
+        os.close(lock)
         raise SettingsError(
             f"--run-dir {folder}: holds another run; add --resume to go on with it, or name a new folder"
         )
-    (folder / "config.yaml").write_text(config.to_yaml(settings), encoding="utf-8")
     return lock
 
 

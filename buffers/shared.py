@@ -63,9 +63,9 @@ class SharedMemory:
         number = os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(number, 0, size)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             os.close(number)
-            if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
                 raise
             raise SharedMemoryError(f"{_FOLDER} is too small: {describe_need(size)}") from error
         return Descriptor(number)

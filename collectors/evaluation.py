@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -17,9 +15,9 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
+from buffers.children import follow_parent
 from collectors.episodes import Conditions, Episode, Policy, run_episode
 from collectors.errors import EvaluationError
-from collectors.worker import die_with_parent
 from envs.errors import ScenarioError
 from envs.network import Network
 from envs.scenarios import Scenario
@@ -49,6 +47,9 @@ def evaluate(
     Raises ``ScenarioError`` where there is nothing to control or no vehicle, and ``EvaluationError`` with the traceback
     of an episode that failed, or with what befell one that died or took too long.
     """
+    names = [controller if isinstance(controller, str) else controller.name for controller in controllers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"controllers {', '.join(names)}: each must have a name of its own")
     jobs = [
         _Job(scenario, network, controller, seed, conditions, number)
         for number, (controller, seed) in enumerate((c, s) for c in controllers for s in seeds)
@@ -139,8 +140,7 @@ def _next_ended(running: Sequence[_Running]) -> list[_Running]:
 
 def _run(job: _Job, connection: Connection) -> None:
     """The process of one episode, from start to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what follows
-    threading.Thread(target=die_with_parent, name="parent-watch", daemon=True).start()
+    follow_parent()
     torch.set_num_threads(1)
     try:
         connection.send(run_episode(job.scenario, job.network, job.controller, job.seed, job.conditions))

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from buffers.children import FOR_THE_PARENT
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
 from collectors.board import Activity, Board
@@ -24,7 +25,6 @@ from collectors.worker import Order, Report, run_collector
 
 _FORKSERVER_PRELOAD = ["collectors.worker"]  # torch, SUMO's clients and our rooms, imported once for all collectors
 _NAP = 0.2  # s that a paused serial pool waits before it lets its caller look around
-_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Pool(Protocol):
@@ -59,14 +59,13 @@ def share_out(num_envs: int, num_collectors: int) -> list[list[int]]:
 
 
 def start_forkserver() -> None:
-    """Start the process that collectors and loader workers come from, deaf to what is meant for this one.
+    """Start the process that collectors and loader workers come from, deaf to the signals that are for this one.
 
-    Ctrl-C, and whatever else asks a run to stop, may reach every process of its group; the parent alone decides what
-    follows. Children inherit blocked signals, so that there is no moment at which one of them could be hit.
+    Children inherit blocked signals, so that there is no moment at which one of them could be hit.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(_FORKSERVER_PRELOAD)
     resource_tracker.ensure_running()  # its start would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
     try:
         forkserver.ensure_running()
     finally:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 import torch
 
+from buffers.children import follow_parent
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
 from collectors.board import Activity, Board
@@ -50,8 +47,7 @@ def run_collector(
     incarnation: int = 0,
 ) -> None:
     """A collector process from start to end; ends with exit code 1 after it has reported why."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what follows
-    threading.Thread(target=die_with_parent, name="parent-watch", daemon=True).start()
+    follow_parent()
     torch.set_num_threads(1)
     try:
         collector = Collector(plan, number, envs, slots, weights, board, incarnation)
@@ -66,14 +62,6 @@ def run_collector(
     except Exception:  # noqa: BLE001 - whatever it is, the pool must hear of it
         orders.send(Report("failed", traceback.format_exc()))
         sys.exit(1)
-
-
-def die_with_parent() -> None:
-    """End this process at once when the parent dies; SUMO goes with it."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _obey(collector: Collector, orders: Connection) -> None:

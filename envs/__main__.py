@@ -103,7 +103,7 @@ def _overview(report: Report) -> Table:
         "time window": f"{scenario.begin:g} s to {scenario.end:g} s ({(scenario.end - scenario.begin) / 60:g} min)",
         "signals": f"{len(network.signals)} controllable, {len(network.fixed_signals)} not",
         "green phases": f"{network.num_phases}",
-        "lanes": f"{len(network.lane_ids)}, {network.lane_length.sum() / 1000:.1f} km",
+        "lanes": f"{report.road_lanes}, {report.road_km:.1f} km",
         "vehicles per hour": f"{demand.vehicles_per_hour:.0f}",
         "delay": f"{demand.delay:.1f} s per vehicle under the network's own signal programs",
         "speed": f"{demand.wall_per_hour:.2g} s of real time per simulated hour, SUMO alone",

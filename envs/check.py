@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from envs import sumocfg
-from envs.network import Network, Signal
+from envs.network import Network, Signal, is_road
 from envs.scenarios import Scenario
 from envs.session import Session, open_session
 from envs.simulation import no_signals
@@ -55,6 +58,20 @@ class Report:
         """Whether there is anything to control."""
         return bool(self.network.signals)
 
+    @property
+    def road_lanes(self) -> int:
+        """Lanes of roads; those inside junctions do not count."""
+        return int(self._on_road.sum())
+
+    @property
+    def road_km(self) -> float:
+        """Their length together."""
+        return float(self.network.lane_length[self._on_road].sum()) / 1000
+
+    @property
+    def _on_road(self) -> NDArray[np.bool_]:
+        return np.array([is_road(lane) for lane in self.network.lane_ids], bool)
+
     def neighbours(self, signal: Signal) -> list[str]:
         """Ids of the signals that vehicles reach next, coming from this one."""
         ids = [other.id for other in self.network.signals]
@@ -70,8 +87,8 @@ class Report:
             "begin": self.scenario.begin,
             "end": self.scenario.end,
             "usable": self.usable,
-            "lanes": len(network.lane_ids),
-            "lane_km": round(float(network.lane_length.sum()) / 1000, 3),
+            "lanes": self.road_lanes,
+            "lane_km": round(self.road_km, 3),
             "green_phases": network.num_phases,
             "signals": [
                 {
@@ -109,14 +126,14 @@ def check(scenario: Scenario, limit: float = TRIAL_LIMIT) -> Report:
 
 
 def _simulate(session: Session, scenario: Scenario, limit: float) -> Demand:
-    snapshot = session.observe()
-    start, began = snapshot.time, time.monotonic()
-    while snapshot.time < scenario.end and time.monotonic() - began < limit:
-        session.send([], min(snapshot.time + _STRIDE, scenario.end))
+    began, now = time.monotonic(), scenario.begin
+    while now < scenario.end and (now == scenario.begin or time.monotonic() - began < limit):
+        session.send([], min(now + _STRIDE, scenario.end))
         snapshot = session.receive()
+        now = snapshot.time
     totals = snapshot.totals
     return Demand(
-        simulated=snapshot.time - start,
+        simulated=now - scenario.begin,
         wall=time.monotonic() - began,
         departed=int(totals["departed"]),
         waiting_to_depart=int(totals["waiting_to_depart"]),

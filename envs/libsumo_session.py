@@ -49,9 +49,13 @@ class LibsumoSession:
         self._open = True
         self._until: float | None = None
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
-        with self._explained():
-            libsumo.start([str(sumo.binary("sumo")), *self._arguments(seed=0)])
-            self.network = network or read_network(libsumo)
+        try:
+            with self._explained():
+                libsumo.start([str(sumo.binary("sumo")), *self._arguments(seed=0)])
+                self.network = network or read_network(libsumo)
+        except BaseException:
+            self.close()  # a simulation that failed to load would still count as the one of this process
+            raise
         self._lane_lookup = self.network.lane_lookup()
 
     def _arguments(self, seed: int) -> list[str]:
@@ -108,7 +112,8 @@ class LibsumoSession:
             size = os.fstat(self._words.fileno()).st_size
             words = os.pread(self._words.fileno(), _QUOTE, max(0, size - _QUOTE)).decode(errors="replace").split("\n")
             quote = " / ".join(line.strip() for line in words[-6:] if line.strip()) or "SUMO said nothing more"
-            raise SumoError(f"{error} in scenario {self.scenario.name}: {quote}") from error
+            what = " ".join(str(error).split())  # SUMO's own may have several lines
+            raise SumoError(f"{what} in scenario {self.scenario.name}: {quote}") from error
 
     def finish(self) -> None:
         with self._explained():

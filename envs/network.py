@@ -122,7 +122,7 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
     links = client.trafficlight.getControlledLinks(name)
     movements = tuple(_movements(green, links, lookup) for green in greens)
     served = tuple(_served(green, links, lookup) for green in greens)
-    leaving = {lookup[link[1]] for group in links for link in group if _is_road(link[1])}
+    leaving = {lookup[link[1]] for group in links for link in group if is_road(link[1])}
     why = ""
     if not states:
         why = f"its program {program!r} has no phases"
@@ -137,12 +137,12 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
 
 def _served(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[int, ...]:
     """The road lanes before the links that a state lets go."""
-    return tuple(sorted({lookup[link[0]] for link in _going(green, links) if _is_road(link[0])}))
+    return tuple(sorted({lookup[link[0]] for link in _going(green, links) if is_road(link[0])}))
 
 
 def _movements(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[tuple[int, int], ...]:
     """The road lanes before and behind the links that a state lets go."""
-    roads = (link for link in _going(green, links) if _is_road(link[0]) and _is_road(link[1]))
+    roads = (link for link in _going(green, links) if is_road(link[0]) and is_road(link[1]))
     return tuple(sorted({(lookup[link[0]], lookup[link[1]]) for link in roads}))
 
 
@@ -151,7 +151,7 @@ def _going(green: str, links: Sequence[Any]) -> Iterator[Any]:
     return (link for light, group in zip(green, links, strict=False) if light in "Gg" for link in group)
 
 
-def _is_road(lane: str) -> bool:
+def is_road(lane: str) -> bool:
     """Whether a lane is part of a road; lanes inside a junction and pedestrian crossings begin with a colon."""
     return lane != "" and not lane.startswith(":")
 
@@ -177,7 +177,7 @@ def _neighbours(
             if lane in arrives_at:
                 pairs.add((s, arrives_at[lane]))
             elif travelled < _NEIGHBOUR_REACH:
-                following = (lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if _is_road(link[0]))
+                following = (lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if is_road(link[0]))
                 frontier += [(other, travelled + float(length[other])) for other in following]
     pairs = {(a, b) for a, b in pairs if a != b}
     return np.array(sorted(pairs), np.int32).reshape(-1, 2)

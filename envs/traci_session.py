@@ -55,9 +55,14 @@ class TraciSession:
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
         self._buffer = bytearray()
         self._pending = 0  # commands whose answers come before that of the step
+        self._owed = 0  # messages that SUMO has yet to send
         self.client = self._start(start_limit)
-        with self._explained():
-            self.network = network or read_network(self.client)
+        try:
+            with self._explained():
+                self.network = network or read_network(self.client)
+        except BaseException:
+            self.close()
+            raise
         self._lane_lookup = self.network.lane_lookup()
         parameters = (codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_PARAMETER, key) for key in TOTALS.values())
         now = codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_TIME)
@@ -123,6 +128,8 @@ class TraciSession:
     def reset(self, seed: int) -> None:
         time_to_teleport, extra = self._options
         with self._explained():
+            while self._owed:  # somebody was interrupted between send and receive, in a notebook for example
+                self._next_message()
             self.client.load(simulation_options(self.scenario, seed, time_to_teleport, extra))
             self.client.simulation.getTime()  # answered once the scenario is loaded
 
@@ -137,6 +144,7 @@ class TraciSession:
         step = codec.message(codec.step_until(until))
         with self._explained():
             self._socket.sendall((codec.message(*phases) if phases else b"") + step + self._bulk_read)
+        self._owed = 3 if phases else 2
         self._pending = len(phases)
 
     def receive(self) -> Snapshot:
@@ -151,6 +159,7 @@ class TraciSession:
     def observe(self) -> Snapshot:
         with self._explained():
             self._socket.sendall(self._bulk_read)
+            self._owed = 1
             return self._snapshot(codec.Reply(self._next_message()))
 
     def _snapshot(self, reply: codec.Reply) -> Snapshot:
@@ -169,6 +178,7 @@ class TraciSession:
             buffer += received
         content = bytes(memoryview(buffer)[4:length])
         del buffer[:length]
+        self._owed -= 1
         return content
 
     @property
@@ -181,10 +191,13 @@ class TraciSession:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO."""
+        began = time.monotonic()
         try:
             yield
         except (OSError, FatalTraCIError, TraCIException, codec.ProtocolError) as error:
-            raise self._failure(error) from error
+            # The stock client calls a connection closed that it gave up itself.
+            overdue = isinstance(error, FatalTraCIError) and time.monotonic() - began >= self._step_limit
+            raise self._failure(TimeoutError() if overdue else error) from error
 
     def _last_words(self) -> str:
         size = os.fstat(self._words.fileno()).st_size
@@ -200,13 +213,13 @@ class TraciSession:
         if isinstance(error, TimeoutError):
             what = f"SUMO (process {self.pids[0]}) has not answered for {self._step_limit:g} s"
         elif isinstance(error, codec.ProtocolError | TraCIException):
-            what = str(error)
+            what = " ".join(str(error).split())  # SUMO's own may have several lines
         else:
             try:
                 code: Any = process.wait(1.0) if process is not None else None
             except subprocess.TimeoutExpired:
                 code = None
-            what = f"SUMO ended with code {code}" if code is not None else f"the connection to SUMO broke ({error})"
+            what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
         return SumoError(f"{what} in scenario {self.scenario.name}: {self._quote()}")
 
     def finish(self) -> None:
@@ -234,3 +247,8 @@ class TraciSession:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _ending(code: int) -> str:
+    """What an exit code means; SUMO crashes over some files without a word."""
+    return f"SUMO ended with code {code}" if code >= 0 else f"SUMO was ended by {signal.Signals(-code).name}"

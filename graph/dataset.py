@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from buffers.children import follow_parent
 from buffers.fragments import Fragment, read_fragment
 from buffers.queue import END
 from buffers.rolling import RollingCache
@@ -65,9 +65,8 @@ class ExperienceDataset(IterableDataset[Batch | None]):
         readers = worker.num_workers if worker is not None else 1
         if readers != self._slots.readers:
             raise ValueError(f"the slots were made for {self._slots.readers} readers and {readers} read them")
-        parent = os.getppid()
         waiting: list[Fragment] = []
-        while worker is None or os.getppid() == parent:  # a worker whose parent died ends by itself
+        while True:
             taken = self._next(reader)
             if taken is None:
                 yield None
@@ -168,11 +167,12 @@ def make_loader(dataset: ExperienceDataset, workers: int, pin_memory: bool) -> D
         pin_memory=pin_memory,
         in_order=False,  # a worker whose envs are slow holds nobody up; each env has one worker, so its order stays
         multiprocessing_context="forkserver",  # this process has threads, which fork does not survive
-        worker_init_fn=_single_thread,
+        worker_init_fn=_begin_worker,
     )
 
 
-def _single_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    follow_parent()
     torch.set_num_threads(1)
 
 

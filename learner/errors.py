@@ -11,5 +11,9 @@ class CheckpointError(LearnerError):
     """A checkpoint is missing, damaged, not a checkpoint, of another shape, or cannot be written."""
 
 
+class DeviceError(LearnerError, ValueError):
+    """The device that was asked for is not there."""
+
+
 class MetricsError(LearnerError):
     """A metrics file is in the way, missing, or holds a line that is no JSON object."""

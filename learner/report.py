@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CONFIDENCE = 0.95
 _FIGURES = ("delay", "full_delay", "travel_time", "waiting_time", "departed", "arrived", "never_departed", "teleports")
 _NOTHING = "–"
-_LEGEND = "seconds per vehicle, mean over n episodes ± its 95 % interval; arrived: vehicles per episode"
+_LEGEND = "seconds per vehicle, means of n episodes; ± is the 95 % interval of the mean"
 
 
 class Trial(Protocol):
@@ -129,11 +129,11 @@ def table(trials: Sequence[Trial], baseline: str | None = None, title: str = "")
     """A table for people: delay with its interval, the paired difference, and what else there is to know."""
     rows = results(trials, baseline)
     header, *lines = _lines(rows)
-    grid = Table(
-        title=title or None, title_justify="left", caption=_LEGEND, caption_justify="left", box=box.SIMPLE_HEAD
-    )
-    for name in header:
-        grid.add_column(name, justify="left" if name == "controller" else "right", no_wrap=name != "controller")
+    grid = Table(title=title or None, caption=_LEGEND, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    grid.title_justify = grid.caption_justify = "left"
+    grid.add_column(header[0], min_width=12)  # a path may be long and wraps
+    for name in header[1:]:
+        grid.add_column(name, justify="right", no_wrap=True)
     best = min(rows, key=lambda row: row.figures["delay"].mean)
     for row, line in zip(rows, lines, strict=True):
         grid.add_row(*line, style="bold" if row is best and len(rows) > 1 else "")

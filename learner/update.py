@@ -45,6 +45,7 @@ class Learner:
         self.version = 1
         self._world = world
         self._weights = weights
+        self._learning_rate = learning_rate
         self._gradient_clip = gradient_clip
         self._max_lag = max_lag
         self._amp = amp
@@ -129,6 +130,9 @@ class Learner:
         check_shapes(self.policy.state_dict(), state["model"])
         self.policy.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate  # a run may go on with another one
+        if state["scaler"]:  # empty where --amp was not fp16 before
+            self._scaler.load_state_dict(state["scaler"])
         self._reward_scale = state["reward_scale"].to(self._world.device)
         self.version = int(state["version"])

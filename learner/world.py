@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from learner.errors import DeviceError
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -57,11 +59,11 @@ def join_world(environment: Mapping[str, str], device: str, timeout: float) -> W
     """Join the ranks that ``torchrun`` started, or stand alone without it.
 
     ``environment`` holds torchrun's RANK, WORLD_SIZE and LOCAL_RANK where there are several ranks. ``device`` is
-    ``"auto"``, ``"cpu"`` or ``"cuda"``. No rank waits longer than ``timeout`` s for another. Raises ``ValueError``
+    ``"auto"``, ``"cpu"`` or ``"cuda"``. No rank waits longer than ``timeout`` s for another. Raises ``DeviceError``
     when CUDA is asked for and not there.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this machine has no CUDA device that torch can use; must be auto or cpu")
+        raise DeviceError("--device cuda: this machine has no CUDA device that torch can use; must be auto or cpu")
     on_cuda = device != "cpu" and torch.cuda.is_available()
     size = int(environment.get("WORLD_SIZE", "1"))
     rank = int(environment.get("RANK", "0"))
@@ -72,5 +74,5 @@ def join_world(environment: Mapping[str, str], device: str, timeout: float) -> W
     if size > 1:
         # The few numbers by which ranks agree travel on the CPU in both cases.
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
     return World(rank, size, chosen)

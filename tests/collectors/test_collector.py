@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch.nn.utils import vector_to_parameters
 
-from buffers import Fragment
+from buffers import Fragment, Slots
+from collectors import collector
 from collectors.board import Activity
-from envs import Frame
+from collectors.driver import EnvDriver
+from collectors.plan import CollectionPlan
+from envs import Frame, Simulation
 from graph import Actor, Topology
 from tests.support.plans import Rig, assert_same_decisions, decisions_of, make_plan, make_weights
 
@@ -157,18 +160,15 @@ def test_closing_ends_its_sumos_and_twice_is_fine() -> None:
 
 
 def test_a_collector_whose_second_env_fails_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from collectors import collector as module
+    started: list[Simulation] = []
 
-    started = []
-    real = module.EnvDriver
-
-    def driver(plan: object, env: int, slots: object, simulation: object, incarnation: int) -> object:
+    def driver(plan: CollectionPlan, env: int, slots: Slots, simulation: Simulation, incarnation: int) -> EnvDriver:
         if env == 1:
             raise RuntimeError("the second one")
         started.append(simulation)
-        return real(plan, env, slots, simulation, incarnation)  # type: ignore[arg-type]
+        return EnvDriver(plan, env, slots, simulation, incarnation)
 
-    monkeypatch.setattr(module, "EnvDriver", driver)
+    monkeypatch.setattr(collector, "EnvDriver", driver)
     with pytest.raises(RuntimeError, match="the second one"):
         Rig(make_plan(), num_envs=2)
     assert [simulation.session.pids for simulation in started] == [[]]

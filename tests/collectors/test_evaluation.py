@@ -19,7 +19,7 @@ from collectors.errors import EvaluationError
 from collectors.evaluation import evaluate
 from envs.controllers import CLASSICAL, FixedTime
 from envs.errors import ScenarioError
-from envs.scenarios import Scenario, find
+from envs.scenarios import find
 from envs.session import Session
 from envs.signals import Frame, SignalControl
 from graph.policy import PolicyShape, SignalPolicy
@@ -126,9 +126,10 @@ def test_what_fails_in_the_process_is_raised_with_its_own_traceback() -> None:
     assert not own_processes()
 
 
-def test_a_network_without_signals_and_a_window_without_vehicles_are_the_users_mistake(lone_vehicle: Scenario) -> None:
+def test_a_window_in_which_no_vehicle_enters_is_the_users_mistake() -> None:
+    scenario, network = single()
     with pytest.raises(ScenarioError, match="no vehicle enters"):
-        evaluate(lone_vehicle, None, ["fixed"], [1], Conditions(episode_seconds=2.0))
+        evaluate(scenario, network, ["fixed"], [1], Conditions(decision_interval=0.1, episode_seconds=0.1))
 
 
 def test_an_episode_that_takes_too_long_is_named_and_ended() -> None:
@@ -151,12 +152,18 @@ def test_a_killed_episode_is_named_and_the_others_are_ended() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    victim = wait_for(lambda: next((p for p in own_processes() if p.name() != "sumo"), None), "an episode")
-    os.kill(victim.pid, signal.SIGKILL)
+    victims = wait_for(lambda: [p.pid for p in own_processes() if p.name() != "sumo"], "an episode")
+    os.kill(victims[0], signal.SIGKILL)
     thread.join(30.0)
     assert not thread.is_alive()
     assert "died with exit code -9" in str(raised[0])
     wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
+
+
+def test_two_controllers_of_one_name_could_not_be_told_apart() -> None:
+    scenario, network = single()
+    with pytest.raises(ValueError, match="a name of its own"):
+        evaluate(scenario, network, [make_policy(), make_policy()], [1])
 
 
 def test_whatever_the_listener_raises_ends_all_episodes() -> None:

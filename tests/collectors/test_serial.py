@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -29,6 +30,10 @@ def pool() -> Iterator[SerialPool]:
 def work(pool: SerialPool) -> None:
     assert pool.work is not None
     pool.work()
+
+
+def has_passed(pool: SerialPool, decisions: int) -> bool:
+    return bool(pool.status()["decisions"] > decisions)
 
 
 def collect(seed: int, fragments: int) -> list[Fragment]:
@@ -98,7 +103,7 @@ def test_pause_from_another_thread_returns_when_it_stands(pool: SerialPool) -> N
             assert not threading.Event().wait(0.1)
             assert pool.status()["decisions"] == stood
             pool.resume()
-            wait_for(lambda stood=stood: pool.status()["decisions"] > stood, "the next decision")
+            wait_for(partial(has_passed, pool, stood), "the next decision")
     finally:
         stop.set()
         thread.join(10)

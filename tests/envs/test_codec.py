@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs import codec
-from envs.codec import COLUMNS, VEHICLE_VARIABLES, ProtocolError, Reply
+from envs.codec import COLUMNS, VEHICLE_VARIABLES, ProtocolError, Reply, decode_vehicles
 
 TEXTS = st.binary(min_size=1, max_size=300)
 DOUBLES = st.floats(allow_nan=False, width=64)
@@ -80,6 +80,10 @@ def test_a_short_reply_is_noticed_at_every_byte() -> None:
     for end in range(len(content)):
         with pytest.raises(ProtocolError):
             Reply(content[:end]).vehicles()
+    records = record(b"a", [1.0] * COLUMNS, b"lane_0")
+    for end in range(len(records)):
+        with pytest.raises(ProtocolError):
+            decode_vehicles(records[:end], 0, 1)
 
 
 @given(VEHICLES.filter(len), st.data())
@@ -104,6 +108,8 @@ def test_a_text_of_impossible_length_is_noticed(which: int, length: int) -> None
     for records in ([content], [content, record(name, good, lane)], [record(name, good, lane), content]):
         with pytest.raises(ProtocolError):
             Reply(bulk(records)).vehicles()
+        with pytest.raises(ProtocolError):  # also where nothing follows that would be misread
+            decode_vehicles(b"".join(records), 0, len(records))
 
 
 @pytest.mark.parametrize("count", [-1, 1, 3, 2**31 - 1])

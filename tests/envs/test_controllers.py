@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,6 @@ def test_fixed_time_leaves_the_programs_that_the_network_brings(session: Session
     begin(MaxPressure(), session)
     begin(FixedTime(), session)
     assert {name: programs.getProgram(name) for name in before} == before
-    assert all(FixedTime().act(frame) is None for frame in run(FixedTime(), session, 30))
 
 
 def test_fixed_time_makes_the_very_trips_of_a_sumo_that_nobody_talks_to(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_actuated_runs_the_networks_own_phases_for_times_that_depend_on_the_traf
         assert logic.type == tc.TRAFFICLIGHT_TYPE_ACTUATED
         assert [phase.state for phase in logic.phases] == wanted
         begins = [since for _, since in greens[name]]
-        cycles = {round(b - a) for a, b in zip(begins, begins[1:], strict=False)}
+        cycles = {round(b - a) for a, b in pairwise(begins)}
         assert len(cycles) > 2, f"signal {name} runs like clockwork: {cycles}"
         assert min(cycles) >= 5
 

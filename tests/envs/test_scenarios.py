@@ -53,7 +53,6 @@ def test_generated_scenarios_are_found(tmp_path: Path) -> None:
     assert all(scenario.config.is_file() for scenario in found.values())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sumo_rl") is None, reason="needs the bench extra")
 @pytest.mark.parametrize("name", RESCO_WINDOWS)
 def test_resco_scenarios_are_found(name: str) -> None:
     scenario = scenarios.find(f"resco:{name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tempfile
+from typing import IO
 
 import numpy as np
 import pytest
@@ -14,14 +15,17 @@ from envs.scenarios import Scenario, find
 from envs.session import open_session
 from envs.trips import read_trips, trip_options
 
-TRIP = '<tripinfo id="{id}" depart="1.00" departDelay="0.50" arrival="{arrival}" duration="9.00" waitingTime="2.00" timeLoss="3.25"/>'
+TRIP = (
+    '<tripinfo id="{id}" depart="1.00" departDelay="0.50" arrival="{arrival}"'
+    ' duration="9.00" waitingTime="2.00" timeLoss="3.25"/>'
+)
 
 
 def record(*trips: str, end: str = "</tripinfos>") -> io.BytesIO:
     return io.BytesIO(("<tripinfos>" + "".join(trips) + end).encode())
 
 
-def simulate(scenario: Scenario, seed: int, until: float, file: tempfile._TemporaryFileWrapper) -> dict[str, float]:
+def simulate(scenario: Scenario, seed: int, until: float, file: IO[bytes]) -> dict[str, float]:
     session = open_session(scenario, "traci", extra_options=trip_options(file))
     session.reset(seed)
     session.send([], until)
@@ -45,9 +49,7 @@ def test_it_reads_what_a_second_parser_reads() -> None:
     assert (~trips.departed).sum() == totals["waiting_to_depart"]
     arrived = (trips.time_loss + trips.depart_delay)[trips.arrived]
     assert arrived.mean() == pytest.approx(totals["time_loss"] + totals["depart_delay"], abs=0.02)
-    np.testing.assert_allclose(
-        (trips.arrival - trips.depart)[trips.arrived], trips.duration[trips.arrived], atol=0.011
-    )
+    np.testing.assert_allclose((trips.arrival - trips.depart)[trips.arrived], trips.duration[trips.arrived], atol=0.011)
 
 
 def test_vehicles_under_way_and_those_that_found_no_place_are_in_it(lone_vehicle: Scenario) -> None:

@@ -1,0 +1,124 @@
+"""The network that is read from the running SUMO, against the network file as sumolib reads it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import sumolib
+
+from envs import sumocfg
+from envs.network import Network, Signal
+from envs.scenarios import find
+from envs.traci_session import TraciSession
+
+NAMES = ["single", "arterial", "grid4x4", "resco:cologne1", "resco:cologne8", "resco:ingolstadt7"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request: pytest.FixtureRequest) -> tuple[Network, Any]:
+    """A network as we read it, and as sumolib does."""
+    scenario = find(request.param)
+    session = TraciSession(scenario)
+    session.close()
+    file = sumocfg.read(scenario.config).network
+    return session.network, sumolib.net.readNet(str(file), withPrograms=True, withLatestPrograms=True)
+
+
+def test_lanes(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    roads = [name for name in network.lane_ids if not name.startswith(":")]
+    assert set(roads) == {lane.getID() for edge in net.getEdges(withInternal=False) for lane in edge.getLanes()}
+    for number, name in enumerate(network.lane_ids):
+        if name in set(roads):
+            lane = net.getLane(name)
+            assert network.lane_length[number] == pytest.approx(lane.getLength(), abs=0.01)
+            assert network.lane_speed[number] == pytest.approx(lane.getSpeed(), abs=0.01)
+            assert network.lane_index[number] == lane.getIndex()
+    assert network.lane_lookup() == {name.encode(): number for number, name in enumerate(network.lane_ids)}
+
+
+def test_bounds_hold_every_lane(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    points = np.array([point[:2] for edge in net.getEdges() for lane in edge.getLanes() for point in lane.getShape()])
+    x_min, y_min, x_max, y_max = network.bounds
+    margin = 5.0  # m: SUMO's boundary is that of the roads' middle lines
+    assert (points >= [x_min - margin, y_min - margin]).all()
+    assert (points <= [x_max + margin, y_max + margin]).all()
+
+
+def test_signals_and_their_greens_are_those_of_the_file(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    lights = {light.getID(): light for light in net.getTrafficLights()}
+    assert {signal.id for signal in (*network.signals, *network.fixed_signals)} == set(lights)
+    for signal in network.signals:
+        (program,) = lights[signal.id].getPrograms().values()
+        states = [phase.state for phase in program.getPhases()]
+        greens = [s for s in states if ("G" in s or "g" in s) and "y" not in s]
+        assert signal.greens == tuple(dict.fromkeys(greens))
+
+
+def test_served_and_leaving_lanes_are_those_of_the_links(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    for signal in network.signals:
+        links = net.getTLS(signal.id).getConnections()
+        for green, served in zip(signal.greens, signal.served, strict=True):
+            lanes = {before.getID() for before, _, link in links if green[link] in "Gg"}
+            assert {network.lane_ids[lane] for lane in served} == lanes
+        assert {network.lane_ids[lane] for lane in signal.leaving} == {after.getID() for _, after, _ in links}
+
+
+def test_phases_are_numbered_through(pair: tuple[Network, Any]) -> None:
+    network, _ = pair
+    phases = [(s, served) for s, signal in enumerate(network.signals) for served in signal.served]
+    assert network.num_phases == len(phases)
+    assert network.phase_signal.tolist() == [s for s, _ in phases]
+    assert [tuple(p) for p in network.phase_lanes] == [(p, ln) for p, (_, served) in enumerate(phases) for ln in served]
+    for s, signal in enumerate(network.signals):
+        assert network.phase_start[s + 1] - network.phase_start[s] == len(signal.greens)
+
+
+def downstream(signal: Signal, network: Network, net: Any, arrives_at: dict[str, str]) -> Iterator[str]:
+    """Ids of the signals that are reached first from a signal, by Dijkstra's algorithm over sumolib's lanes."""
+    start = [network.lane_ids[lane] for lane in signal.leaving]
+    queue = [(net.getLane(name).getLength(), name) for name in start]
+    heapq.heapify(queue)
+    done = set()
+    while queue:
+        travelled, name = heapq.heappop(queue)
+        if name in done:
+            continue
+        done.add(name)
+        if name in arrives_at:
+            yield arrives_at[name]
+        elif travelled < 1000:
+            for connection in net.getLane(name).getOutgoing():
+                after = connection.getToLane()
+                heapq.heappush(queue, (travelled + after.getLength(), after.getID()))
+
+
+def test_neighbours_are_the_signals_that_come_next(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    arrives_at = {network.lane_ids[lane]: signal.id for signal in network.signals for lane in signal.incoming}
+    expected = {(s.id, other) for s in network.signals for other in downstream(s, network, net, arrives_at)}
+    found = {(network.signals[a].id, network.signals[b].id) for a, b in network.neighbours}
+    assert found == {(a, b) for a, b in expected if a != b}
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("single", 0), ("arterial", 2 * 4), ("grid4x4", 2 * 24)])
+def test_neighbours_of_generated_networks_are_those_on_the_same_street(name: str, pairs: int) -> None:
+    session = TraciSession(find(name))
+    session.close()
+    ids = [signal.id for signal in session.network.signals]
+    assert session.network.neighbours.shape == (pairs, 2)
+    for before, after in session.network.neighbours:
+        (column, row), (other_column, other_row) = ids[before], ids[after]
+        assert abs(ord(column) - ord(other_column)) + abs(int(row) - int(other_row)) == 1
+
+
+def test_there_is_room_for_every_vehicle_of_a_jam(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    assert network.jam_capacity >= sum(lane.getLength() for edge in net.getEdges() for lane in edge.getLanes()) / 5

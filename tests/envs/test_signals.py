@@ -1,0 +1,159 @@
+"""The task `signals`: rewards and costs against slow loops, and what the real SUMO shows whatever is asked."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import groupby, pairwise
+
+import numpy as np
+import pytest
+
+from envs.network import Network
+from envs.scenarios import find
+from envs.session import NUM_COLUMNS, SPEED, WAITING, Snapshot
+from envs.signals import REWARDS, SignalControl
+from envs.simulation import Simulation
+from envs.traci_session import TraciSession
+
+
+@cache
+def network(name: str) -> Network:
+    session = TraciSession(find(name))
+    session.close()
+    return session.network
+
+
+def made_up(network: Network, vehicles: int, random: np.random.Generator) -> Snapshot:
+    """Vehicles anywhere, also inside junctions, some of them standing or faster than allowed."""
+    table = np.zeros((vehicles, NUM_COLUMNS), np.float32)
+    table[:, SPEED] = np.where(random.random(vehicles) < 0.4, 0.05, random.uniform(0.1, 40, vehicles))
+    table[:, WAITING] = random.uniform(0, 300, vehicles)
+    lanes = random.integers(-1, len(network.lane_ids), vehicles).astype(np.int32)
+    return Snapshot(0.0, table, lanes, {})
+
+
+def burden(reward: str, speed: float, waiting: float, limit: float) -> float:
+    """What one vehicle on an entering lane costs, as the documentation of the reward says."""
+    if reward == "queue":
+        return float(speed < 0.1)
+    if reward == "waiting":
+        return waiting / 100
+    return max(0.0, 1 - speed / limit)
+
+
+def slow_reward(reward: str, network: Network, snapshot: Snapshot) -> list[float]:
+    totals = []
+    for signal in network.signals:
+        entering, leaving, total = 0, 0, 0.0
+        for vehicle, lane in zip(snapshot.vehicles, snapshot.lanes, strict=True):
+            if lane in signal.incoming:
+                entering += 1
+                total += burden(reward, float(vehicle[SPEED]), float(vehicle[WAITING]), float(network.lane_speed[lane]))
+            if lane in signal.leaving:
+                leaving += 1
+        totals.append(-abs(entering - leaving) if reward == "pressure" else -total)
+    return totals
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("name", ["single", "grid4x4", "resco:cologne8", "resco:ingolstadt7"])
+def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) -> None:
+    random = np.random.default_rng(1)
+    task = SignalControl(network(name), 3, 5, reward, patience=120)
+    for vehicles in (0, 1, 400):
+        snapshot = made_up(network(name), vehicles, random)
+        rewards, costs = task.rewards(snapshot), task.costs(snapshot)
+        np.testing.assert_allclose(rewards, slow_reward(reward, network(name), snapshot), rtol=1e-5, atol=1e-5)
+        impatient = [
+            sum(lane in signal.incoming and waiting > 120 for lane, waiting in zip(*each, strict=True))
+            for signal in network(name).signals
+            for each in [(snapshot.lanes, snapshot.vehicles[:, WAITING])]
+        ]
+        assert costs.tolist() == impatient
+        assert rewards.dtype == costs.dtype == np.float32
+        assert rewards.shape == costs.shape == (len(network(name).signals),)
+
+
+def test_an_unknown_reward_says_which_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^reward 'speed': must be one of queue, waiting, delay, pressure$"):
+        SignalControl(network("single"), 3, 5, "speed")
+
+
+@pytest.mark.parametrize("phase", [-1, 4])
+def test_a_phase_that_a_signal_does_not_have_is_named(phase: int) -> None:
+    with pytest.raises(ValueError, match=rf"^signal A0: phase {phase}, must be 0 to 3$"):
+        SignalControl(network("single"), 3, 5).commands([phase], 0)
+
+
+def at(time: float) -> Snapshot:
+    return Snapshot(time, np.zeros((0, NUM_COLUMNS), np.float32), np.zeros(0, np.int32), {})
+
+
+def test_the_frame_says_what_is_shown_since_when_and_what_may_be_chosen() -> None:
+    task = SignalControl(network("single"), yellow_time=3, min_green=5)
+    task.begin(100)
+    frame = task.frame(at(100))
+    assert (frame.shown.tolist(), frame.elapsed.tolist(), frame.allowed.tolist()) == ([0], [5], [True] * 4)
+    assert [command.signal for command in task.commands([2], 100)] == ["A0"]
+    seen = [(f.shown[0], f.elapsed[0], f.allowed.tolist()) for f in (task.frame(at(t)) for t in (101, 103, 107, 108))]
+    only = [False, False, True, False]
+    assert seen == [(2, -2, only), (2, 0, only), (2, 4, only), (2, 5, [True] * 4)]
+    assert task.commands([1], 107) == []  # not before the minimum green is over
+    assert task.commands([2], 108) == []  # it is shown already
+    assert len(task.commands([1], 108)) == 1
+
+
+@pytest.mark.parametrize(("yellow_time", "min_green"), [(3, 5), (2, 9), (4, 1), (0, 5)])
+@pytest.mark.parametrize("name", ["single", "resco:cologne8"])
+def test_yellow_and_minimum_green_are_kept_whatever_is_asked(name: str, yellow_time: float, min_green: float) -> None:
+    random = np.random.default_rng(7)
+    simulation = Simulation(find(name), decision_interval=1.0, yellow_time=yellow_time, min_green=min_green)
+    try:
+        frame, _ = simulation.reset(1)
+        lights = simulation.session.client.trafficlight
+        signals = simulation.network.signals
+        counts = [len(signal.greens) for signal in signals]
+        shown: dict[str, list[str]] = {signal.id: [] for signal in signals}
+        for _ in range(300):
+            simulation.send(random.integers(counts))
+            frame = simulation.receive().frame
+            for s, signal in enumerate(signals):
+                state = lights.getRedYellowGreenState(signal.id)
+                shown[signal.id].append(state)
+                # What the frame claims is what is shown, in the second that follows.
+                if frame.elapsed[s] > 0:
+                    assert state == signal.greens[frame.shown[s]]
+    finally:
+        simulation.close()
+    for signal in signals:
+        check_states(shown[signal.id], signal.greens, yellow_time, min_green)
+
+
+def check_states(states: list[str], greens: tuple[str, ...], yellow_time: float, min_green: float) -> None:
+    """Every green lasts at least ``min_green``, every yellow exactly ``yellow_time``, nobody goes from green to red."""
+    runs = [(state, len(list(group))) for state, group in groupby(states)]
+    assert len(runs) > 20
+    for state, seconds in runs[1:-1]:
+        if state in greens:
+            assert seconds >= min_green
+        else:
+            assert seconds == yellow_time
+    for before, after in pairwise(states):
+        for a, b in zip(before, after, strict=True):
+            assert not (yellow_time and a in "Gg" and b == "r")
+            assert not (a == "r" and b == "y")
+
+
+def test_signals_that_cannot_be_controlled_keep_their_own_program() -> None:
+    simulation = Simulation(find("resco:cologne8"))
+    try:
+        fixed = {
+            signal.id: simulation.session.client.trafficlight.getProgram(signal.id)
+            for signal in simulation.network.fixed_signals
+        }
+        simulation.reset(1)
+        lights = simulation.session.client.trafficlight
+        assert {name: lights.getProgram(name) for name in fixed} == fixed
+        assert {lights.getProgram(signal.id) for signal in simulation.network.signals} == {"platoon"}
+    finally:
+        simulation.close()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from learner.stopping import StopRequest
+
+PROGRAM = """
+import os, signal
+from learner.stopping import StopRequest
+noted, note = os.pipe()  # unlike signal.pause(), it also tells of a signal that came a moment before one waits
+os.set_blocking(note, False)
+signal.set_wakeup_fd(note)
+stop = StopRequest()
+stop.install()
+print("installed", stop.requested, flush=True)
+while os.read(noted, 1):
+    print("asked", stop.requested, flush=True)
+"""
+
+
+@pytest.fixture
+def program() -> Iterator[subprocess.Popen[str]]:
+    """A process that listens, and says so whenever a signal has come."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def heard(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    return program.stdout.readline().strip()
+
+
+def test_inside_the_program() -> None:
+    stop = StopRequest()
+    assert not stop.requested
+    stop.request()
+    stop.request()
+    assert stop.requested
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_ends(
+    program: subprocess.Popen[str], number: signal.Signals, second: signal.Signals
+) -> None:
+    assert heard(program) == "installed False"
+    program.send_signal(number)
+    assert heard(program) == "asked True"
+    assert program.poll() is None
+    program.send_signal(second)
+    assert program.wait(10) == 128 + second

@@ -1,0 +1,148 @@
+"""Collection plans for the smallest scenario, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from buffers import Fragment, Slots, WeightsChannel, read_fragment
+from collectors.board import Board
+from collectors.collector import Collector
+from collectors.plan import CollectionPlan
+from envs import Network, Scenario, find, probe
+from graph import PolicyShape, SignalPolicy
+
+SHAPE = PolicyShape(hidden=16, vehicle_rounds=1, phase_rounds=1, history=1)
+EPISODE = 200.0  # s: 20 decisions
+
+
+@cache
+def single() -> tuple[Scenario, Network]:
+    """The scenario with one signal, and its network."""
+    scenario = find("single")
+    return scenario, probe(scenario)
+
+
+def make_plan(**changes: Any) -> CollectionPlan:
+    """A plan for short episodes of ``single``; ``simulation`` adds to the settings of the simulation."""
+    scenario, network = single()
+    simulation = {"episode_seconds": EPISODE, **changes.pop("simulation", {})}
+    plan = CollectionPlan(
+        scenario=scenario,
+        network=network,
+        backend="traci",
+        simulation=simulation,
+        fragment_length=8,
+        shape=SHAPE,
+        radius=50.0,
+        seed=3,
+    )
+    return replace(plan, **changes)
+
+
+def make_weights(shape: PolicyShape = SHAPE, seed: int = 1) -> np.ndarray:
+    """The weights of a policy that prefers some phases clearly, float32 [count]."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        policy = SignalPolicy(shape)
+        with torch.no_grad():
+            policy.score[-1].weight.mul_(100.0)  # type: ignore[operator]
+        return parameters_to_vector(policy.parameters()).detach().numpy()
+
+
+def make_channel(shape: PolicyShape = SHAPE, seed: int = 1) -> WeightsChannel:
+    """A channel with these weights as version 1."""
+    weights = make_weights(shape, seed)
+    channel = WeightsChannel(len(weights))
+    channel.publish(weights, 1)
+    return channel
+
+
+class Rig:
+    """A collector in this process, with all that it needs and a reader; a context manager."""
+
+    def __init__(self, plan: CollectionPlan, num_envs: int = 1, envs: Sequence[int] | None = None, slots: int = 4):
+        torch.set_num_threads(1)  # as in a collector process
+        self.plan = plan
+        self.slots = Slots(plan.layout(), num_envs, slots_per_env=slots, poison=True)
+        self.weights = make_channel(plan.shape)
+        self.board = Board(1)
+        chosen = range(num_envs) if envs is None else envs
+        self.collector = Collector(plan, 0, chosen, self.slots, self.weights, self.board)
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.collector.close()
+        self.slots.close()
+        self.weights.close()
+        self.board.close()
+
+    def read(self) -> list[Fragment]:
+        """All fragments that are announced by now."""
+        return list(iter(lambda: take(self.slots, 0.0), None))
+
+    def collect(self, decisions: int) -> list[Fragment]:
+        """What comes until ``decisions`` decisions have been read."""
+        found: list[Fragment] = []
+        while sum(map(len, found)) < decisions:
+            self.collector.round()
+            found += self.read()
+        return found
+
+
+def take(slots: Slots, timeout: float, reader: int = 0) -> Fragment | None:
+    """The next fragment, copied and its slot given back; None when none comes in ``timeout`` s."""
+    announcement = slots.take(reader, timeout)
+    if announcement is None or announcement.slot < 0:
+        return None
+    fragment = read_fragment(slots.views(announcement.slot))
+    slots.release(announcement.slot)
+    return fragment
+
+
+PER_FRAME = ("time", "shown", "elapsed", "allowed")
+PER_DECISION = ("actions", "log_probs", "rewards", "costs")
+
+
+def decisions_of(fragments: Sequence[Fragment], env: int) -> list[dict[str, Any]]:
+    """All decisions of one env in order: the frame before, what was decided, the frame after."""
+    rows: list[dict[str, Any]] = []
+    for fragment in (fragment for fragment in fragments if fragment.env == env):
+        for i in range(len(fragment)):
+            row: dict[str, Any] = {"episode": fragment.episode, "decision": fragment.first + i}
+            row |= {name: getattr(fragment, name)[i] for name in PER_DECISION}
+            row["ended"] = fragment.ended and i == len(fragment) - 1
+            for suffix, frame in (("", i), ("_after", i + 1)):
+                own = slice(fragment.offsets[frame], fragment.offsets[frame + 1])
+                row |= {name + suffix: getattr(fragment, name)[frame] for name in PER_FRAME}
+                row |= {name + suffix: getattr(fragment, name)[own] for name in ("vehicles", "lanes")}
+            rows.append(row)
+    return rows
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the bit: arrays of one type and shape, NaN equal to itself."""
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return one == other or (one != one and other != other)
+
+
+def assert_same_decisions(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
+    """The same decisions to the bit."""
+    assert len(ones) == len(others)
+    for one, other in zip(ones, others, strict=True):
+        different = [name for name in one if not same(one[name], other[name])]
+        assert not different, f"episode {one['episode']}, decision {one['decision']}: {different} differ"
+
+
+def same_fragment(one: Fragment, other: Fragment) -> bool:
+    """Equal to the bit, field by field."""
+    return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(Fragment))

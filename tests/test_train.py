@@ -1,0 +1,416 @@
+"""``train_rl.py`` from its command line to its exit code, on real simulations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+import config
+import train_rl
+from envs import sumo
+from learner import checkpoints
+from tests.support.leftovers import assert_nothing_new, shared_names
+from tests.support.runs import QUICK, ROOT, SCRIPT, TrainRun
+
+DIGESTS = re.compile(r"weights after version (\d+): ([0-9a-f, ]+) \(the same on every rank\)")
+
+
+def digests(output: str) -> list[str]:
+    """The digests of all ranks' weights that a run has said at its end."""
+    found = DIGESTS.search(output)
+    assert found is not None, output
+    return found[2].split(", ")
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """The state in a run's newest checkpoint."""
+    path = checkpoints.latest(folder / "checkpoints")
+    assert path is not None
+    return checkpoints.load(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainRun]:
+    """A run that has come to its end by itself."""
+    with TrainRun(tmp_path_factory.mktemp("finished"), "--total-decisions", "300") as run:
+        run.finish()
+        yield run
+
+
+@pytest.fixture
+def copy(finished: TrainRun, tmp_path: Path) -> Path:
+    """A copy of the finished run, in the place where another ``TrainRun`` looks for its own."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "run"))
+
+
+# A whole run
+
+
+def test_a_run_leaves_settings_metrics_events_and_a_checkpoint(finished: TrainRun) -> None:
+    settings = config.from_yaml((finished.folder / "config.yaml").read_text())
+    assert settings.env.scenario == "single"
+    assert settings.run.total_decisions == 300
+    rows = finished.metrics()
+    assert [row["decisions"] for row in rows] == sorted(row["decisions"] for row in rows)
+    last = rows[-1]
+    assert last["decisions"] >= 300
+    assert last["simulated_seconds"] == 10 * last["decisions"]
+    assert {"loss", "entropy", "return", "delay", "lag", "queue_fill", "wait_share", "memory_bytes"} <= last.keys()
+    events = EventAccumulator(str(finished.folder)).Reload()
+    assert [event.step for event in events.Scalars("decisions")] == [row["step"] for row in rows]
+
+
+def test_the_checkpoint_holds_what_was_said(finished: TrainRun) -> None:
+    state = newest(finished.folder)
+    assert state["counters"]["decisions"] == finished.metrics()[-1]["decisions"]
+    assert [checkpoints.digest(state["model"])] == digests(finished.output)
+    assert state["shape"]["hidden"] == 64
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--loader-workers 1 --history 3 --amp bf16",
+        "--loader-workers 2 --accumulate 2 --num-collectors 1",
+        "--backend libsumo --vehicle-rounds 0",
+        "--num-collectors 0 --amp fp16 --queue-size 1 --history 2 --hidden 16",
+    ],
+)
+def test_other_settings_run_to_their_end_too(tmp_path: Path, flags: str) -> None:
+    with TrainRun(tmp_path, "--total-decisions", "200", *flags.split()) as run:
+        run.finish()
+        assert run.metrics()[-1]["decisions"] >= 200
+        assert len(digests(run.output)) == 1
+
+
+def test_two_ranks_end_with_the_same_weights(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", SCRIPT)
+    flags = "--total-decisions 500 --num-collectors 1 --batch-fragments 4 --amp bf16 --accumulate 2"
+    with TrainRun(tmp_path, *flags.split(), program=torchrun, environment={"OMP_NUM_THREADS": "1"}) as run:
+        run.finish()
+        one, other = digests(run.output)
+        assert one == other
+        assert run.metrics()[-1]["decisions"] >= 500
+        assert run.output.count("run folder") == 1, "both ranks talk"
+
+
+def quick(folder: Path, *flags: str) -> list[str]:
+    """A command line for ``train_rl.main``, whose run is in ``folder``."""
+    return [*QUICK, "--run-dir", str(folder), *flags]
+
+
+def test_the_same_seed_in_serial_mode_gives_the_same_weights_to_the_bit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(name: str, seed: int) -> tuple[list[str], dict[str, Any]]:
+        flags = f"--num-collectors 0 --total-decisions 200 --fragment-length 8 --batch-fragments 4 --hidden 16 --seed {seed}"
+        assert train_rl.main(quick(tmp_path / name, *flags.split())) == 0
+        return digests(capsys.readouterr().out), newest(tmp_path / name)
+
+    (one, first), (again, second), (other, third) = train("one", 1), train("again", 1), train("other", 2)
+    assert one == again
+    assert one != other
+    assert first["version"] == second["version"] > 3
+    for name in ("decisions", "episodes", "seconds", "next_episode"):
+        assert first["counters"][name] == second["counters"][name]
+    assert torch.equal(first["reward_scale"], second["reward_scale"])
+    assert not torch.equal(first["reward_scale"], third["reward_scale"])
+
+
+# Ctrl-C
+
+MOMENTS: dict[str, Callable[[TrainRun], None]] = {
+    "while it imports": TrainRun.wait_until_it_listens,
+    "while collectors start": lambda run: run.wait_for_output("run folder"),
+    "while it learns": TrainRun.wait_for_learning,
+}
+
+
+@pytest.mark.parametrize(
+    ("moment", "flags"),
+    [
+        ("while it imports", ""),
+        ("while it imports", "--num-collectors 0"),
+        ("while collectors start", ""),
+        ("while collectors start", "--loader-workers 1"),
+        ("while it learns", "--loader-workers 1"),
+        ("while it learns", "--num-collectors 0"),
+    ],
+)
+def test_ctrl_c_ends_with_a_checkpoint(tmp_path: Path, moment: str, flags: str) -> None:
+    with TrainRun(tmp_path, *flags.split()) as run:
+        MOMENTS[moment](run)
+        run.press_ctrl_c()
+        run.finish()
+        state = newest(run.folder)
+        assert [checkpoints.digest(state["model"])] == digests(run.output)
+        assert state["counters"]["decisions"] > 0 or moment != "while it learns"
+
+
+def test_sigterm_ends_with_a_checkpoint_whoever_it_reaches(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--loader-workers", "1") as run:
+        run.wait_for_learning()
+        os.killpg(run.process.pid, signal.SIGTERM)
+        run.finish()
+        assert newest(run.folder)["counters"]["decisions"] > 0
+
+
+def test_the_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    with TrainRun(tmp_path) as run:
+        run.wait_until_it_listens()
+        run.press_ctrl_c()
+        run.wait_for(lambda: not pending(run.process.pid, signal.SIGINT), "the first one has arrived")
+        run.press_ctrl_c()
+        assert run.process.wait(10) == 130
+        run.assert_nothing_left()
+
+
+def test_the_second_ctrl_c_takes_everything_along(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--loader-workers", "1") as run:
+        run.wait_for_learning()
+        run.press_ctrl_c()
+        run.press_ctrl_c()
+        run.process.wait(10)
+        (run.folder / "control.sock").unlink(missing_ok=True)  # where it had no time for that
+        run.assert_nothing_left()
+
+
+def pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal waits to be taken by a process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    masks = [line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def test_when_it_is_killed_everything_goes_and_the_folder_can_be_used_again(copy: Path, tmp_path: Path) -> None:
+    flags = ("--resume", "--total-decisions", "100000", "--loader-workers", "1")
+    with TrainRun(tmp_path, *flags) as run:
+        run.wait_for(lambda: len(run.metrics()) > 4, "metrics")
+        assert len(run.processes()) >= 6, "this, a forkserver, two collectors, two SUMOs, a loader"
+        run.process.kill()
+        run.process.wait(10)
+        # Only what a path has to be given for stays: the socket in the run's folder.
+        assert [path.name for path in run.folder.rglob("*") if path.is_socket()] == ["control.sock"]
+        (run.folder / "control.sock").rename(tmp_path / "control.sock")
+        run.assert_nothing_left()
+    (tmp_path / "control.sock").rename(copy / "control.sock")
+    with TrainRun(tmp_path, "--resume", "--total-decisions", "301") as again:
+        again.finish()
+
+
+# Resuming
+
+
+def test_resume_goes_on_counting_where_it_stood(finished: TrainRun, copy: Path, tmp_path: Path) -> None:
+    before = newest(finished.folder)
+    with TrainRun(tmp_path, "--resume", "--total-decisions", "700") as run:
+        run.finish()
+        after = newest(copy)
+        rows = run.metrics()
+    old = len(finished.metrics())
+    assert rows[:old] == finished.metrics()
+    assert rows[old]["decisions"] >= before["counters"]["decisions"]
+    assert after["counters"]["decisions"] >= 700
+    assert after["version"] > before["version"]
+    for name in ("episodes", "seconds", "trained", "next_episode"):
+        assert after["counters"][name] > before["counters"][name]
+    assert after["counters"]["seconds"] == 10 * after["counters"]["decisions"]
+    assert config.from_yaml((copy / "config.yaml").read_text()).run.total_decisions == 700
+
+
+def test_a_resumed_run_that_has_nothing_left_to_do_changes_nothing(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = newest(copy)
+    assert train_rl.main(["--resume", "--run-dir", str(copy)]) == 0
+    assert digests(capsys.readouterr().out) == [checkpoints.digest(before["model"])]
+    assert newest(copy)["counters"]["decisions"] == before["counters"]["decisions"]
+
+
+# Bad input: one line that names the setting or the file, exit code 2, and nothing in the way of the next attempt
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    """The one line with which a run is refused."""
+    capsys.readouterr()
+    before = shared_names()
+    assert train_rl.main(flags) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1, line
+    assert_nothing_new(before)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--num-envs 0", "--num-envs 0: must be at least 1"),
+        ("--num-envs four", "--num-envs four: must be a whole number"),
+        ("--num-env 4", "did you mean --num-envs"),
+        ("--scenario grid5x5", "did you mean grid4x4"),
+        ("--scenario resco:cologne2", "cologne"),
+        ("--scenario nowhere/a.sumocfg", "there is no such file"),
+        ("--scenario .", "must be a SUMO configuration"),
+        ("--config fastest", "unknown profile"),
+        ("--num-envs 2 --num-collectors 3", "must be at most --num-envs 2"),
+        ("--backend libsumo --num-envs 4 --num-collectors 2", "--num-collectors 4"),
+        ("--num-collectors 0 --loader-workers 1", "--loader-workers"),
+        ("--resume", "--run-dir"),
+        ("--queue-size 100000000", "--queue-size"),
+        ("--queue-size 1000000000000000", "--queue-size"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = () if "--scenario" in flags else ("--scenario", "single")
+    folder = () if flags == "--resume" else ("--run-dir", "run")
+    assert words in refusal(capsys, *base, *folder, *flags.split())
+    assert not Path("run/config.yaml").exists(), "the next attempt would find another run there"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--device cuda" in refusal(capsys, *quick(tmp_path / "run", "--device", "cuda"))
+
+
+def write_scenario(folder: Path, net: str = "net.net.xml", routes: str = "<routes/>") -> Path:
+    """A .sumocfg beside its demand."""
+    (folder / "demand.rou.xml").write_text(routes)
+    path = folder / "own.sumocfg"
+    path.write_text(
+        f'<configuration><net-file value="{net}"/><route-files value="demand.rou.xml"/><end value="100"/>'
+        "</configuration>"
+    )
+    return path
+
+
+def netgenerate(folder: Path, *options: str) -> None:
+    command = [str(sumo.binary("netgenerate")), "--grid", "--grid.number=2", "--output-file=net.net.xml", *options]
+    subprocess.run(command, cwd=folder, env=sumo.environment(), check=True, capture_output=True, timeout=30)
+
+
+def test_a_network_without_signals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    netgenerate(tmp_path)
+    config_file = write_scenario(tmp_path)
+    line = refusal(capsys, "--scenario", str(config_file), "--run-dir", str(tmp_path / "run"))
+    assert str(config_file) in line
+    assert "traffic light" in line
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("configuration", "own.sumocfg"),
+        ("network", "own.sumocfg"),
+        ("missing network", "net.net.xml"),
+        ("routes", "demand.rou.xml"),
+        ("vehicle", "nowhere"),
+    ],
+)
+def test_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str, words: str) -> None:
+    netgenerate(tmp_path, "--default-junction-type=traffic_light")
+    config_file = write_scenario(tmp_path)
+    if broken == "configuration":
+        config_file.write_text("<configuration><net-file")
+    elif broken == "network":
+        (tmp_path / "net.net.xml").write_text("<net><edge")
+    elif broken == "missing network":
+        (tmp_path / "net.net.xml").unlink()
+    elif broken == "routes":
+        (tmp_path / "demand.rou.xml").write_text("<routes><vehicle")
+    else:
+        write_scenario(
+            tmp_path, routes='<routes><vehicle id="v" depart="0"><route edges="nowhere"/></vehicle></routes>'
+        )
+    assert words in refusal(capsys, "--scenario", str(config_file), "--run-dir", str(tmp_path / "run"))
+
+
+def test_a_checkpoint_of_another_shape(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (copy / "config.yaml").read_text()
+    line = refusal(capsys, "--resume", "--run-dir", str(copy), "--hidden", "32")
+    assert "another shape" in line
+    assert (copy / "config.yaml").read_text() == before
+
+
+def test_resuming_where_nothing_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--run-dir" in refusal(capsys, "--resume", "--run-dir", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_another_run(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    assert "--resume" in refusal(capsys, *quick(copy))
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_after_a_refusal_the_same_folder_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    for wrong in (["--queue-size", "100000000"], ["--scenario", "nowhere"]):
+        refusal(capsys, *quick(folder, *wrong))
+    assert train_rl.main(quick(folder, "--num-collectors", "0", "--total-decisions", "20")) == 0
+
+
+def test_sumo_missing(tmp_path: Path) -> None:
+    (tmp_path / "shim").mkdir()
+    (tmp_path / "shim" / "sumo.py").write_text("")
+    with TrainRun(tmp_path, environment={"PYTHONPATH": f"{tmp_path / 'shim'}:{ROOT}"}) as run:
+        run.finish(2)
+        assert run.errors.startswith("error: SUMO")
+        assert "pip install" in run.errors
+        assert run.errors.count("\n") == 1
+
+
+# Steering
+
+
+def steer(folder: Path, *words: str) -> list[dict[str, Any]]:
+    """What a run answers to ``python -m collectors``, by rank."""
+    command = [sys.executable, "-m", "collectors", *words, "--run-dir", str(folder), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    replies: list[dict[str, Any]] = json.loads(done.stdout)
+    return replies
+
+
+def test_a_live_run_is_watched_paused_resumed_and_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "2", "--time-limit", "none") as run:
+        run.wait_for_learning()
+        (status,) = steer(run.folder, "status")
+        assert status["state"] == "running"
+        assert status["decisions"] > 0
+        assert [row["envs"] for row in status["collectors"]] == [[0], [1]]
+        assert "in use" in refusal(capsys, *quick(run.folder))
+        assert "in use" in refusal(capsys, "--resume", "--run-dir", str(run.folder))
+
+        (paused,) = steer(run.folder, "pause")
+        assert paused["state"] == "paused"
+        (later,) = steer(run.folder, "status")
+        assert later["decisions"] == paused["decisions"]
+        assert [row["sumo"] for row in later["collectors"]] == [row["sumo"] for row in status["collectors"]]
+        run.wait_for(lambda: run.output.count("paused"), "the display says that it is paused")
+
+        (resumed,) = steer(run.folder, "resume")
+        assert resumed["state"] == "running"
+        run.wait_for(lambda: run.metrics()[-1]["decisions"] > paused["decisions"], "learning after the pause")
+
+        steer(run.folder, "stop")
+        run.finish()
+        assert newest(run.folder)["counters"]["decisions"] > paused["decisions"]
