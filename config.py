@@ -35,7 +35,7 @@ class EnvSettings(_Record):
         "signals", description="What is controlled: each traffic light's next green phase."
     )
     backend: Literal["traci", "libsumo"] = Field("traci", description="How SUMO runs: on a socket or in the process.")
-    decision_interval: float = Field(10.0, gt=0, description="Simulated seconds between two decisions.")
+    decision_interval: float = Field(10.0, ge=0.1, description="Simulated seconds between two decisions.")
     yellow_time: float = Field(3.0, ge=0, description="Seconds of yellow before another phase turns green.")
     min_green: float = Field(5.0, gt=0, description="Seconds that a green phase lasts at least.")
     episode_seconds: float | None = Field(
@@ -56,12 +56,18 @@ class CollectionSettings(_Record):
     num_collectors: int | None = Field(
         None, ge=0, description="Worker processes that share them; none: fits the machine; 0: serial, in the learner."
     )
-    queue_size: int = Field(8, ge=1, description="Fragments that may wait unread before collectors wait.")
+    queue_size: int = Field(
+        12,
+        ge=1,
+        description="Finished fragments that may wait unread; rounded up to as many per simulation.",
+    )
     fragment_length: int = Field(16, ge=1, description="Decisions in one fragment.")
     slot_vehicles: int | None = Field(
         None, ge=1, description="Vehicles per frame that a slot has room for; none: from the network."
     )
-    stall_limit: float = Field(60.0, gt=0, description="Seconds without a sign of life until a collector is replaced.")
+    stall_limit: float = Field(
+        60.0, gt=0, description="Seconds without a sign of life until the run gives a collector up."
+    )
 
     @model_validator(mode="after")
     def _every_collector_has_an_env(self) -> Self:
@@ -124,7 +130,9 @@ class RunSettings(_Record):
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of the traffic, the weights and the exploration.")
     checkpoint_every: float = Field(60.0, gt=0, description="Seconds between two checkpoints.")
     keep_checkpoints: int = Field(3, ge=1, description="Latest checkpoints that are kept.")
-    eval_seeds: int = Field(5, ge=0, description="Episodes of each controller in the closing table; 0: no table.")
+    eval_seeds: int = Field(
+        5, ge=0, le=1000, description="Episodes of each controller in the closing table; 0: no table."
+    )
 
     @model_validator(mode="after")
     def _resume_has_a_run(self) -> Self:

@@ -19,13 +19,13 @@ from typing import Any, NoReturn
 from collectors.episodes import Conditions, Episode, Policy
 from collectors.errors import EvaluationError
 from collectors.evaluation import evaluate
+from collectors.plan import RESERVED_SEEDS
 from envs.controllers import CLASSICAL
 from envs.errors import ScenarioError, SumoError, SumoMissingError
 from envs.scenarios import find
 from envs.simulation import probe
 
 SETTINGS = ("backend", "decision_interval", "yellow_time", "min_green", "episode_seconds", "time_to_teleport")
-RESERVED_SEEDS = 2**16  # seeds below are never trained on
 
 # What only the command line needs is imported where it is needed: each episode's process imports this file.
 

@@ -28,18 +28,21 @@ from rich.console import Console
 
 import config
 from buffers import SharedMemoryError, Slots, WeightsChannel
+from buffers.children import cores
 from collectors.control import ControlServer, lock_run_folder
 from collectors.errors import CollectorError, EvaluationError, RunInUseError
 from collectors.evaluation import Conditions, Policy, evaluate
 from collectors.plan import CollectionPlan
-from collectors.pool import Pool, ProcessPool, SerialPool
+from collectors.pool import Pool
+from collectors.processes import ProcessPool
+from collectors.serial import SerialPool
 from collectors.wire import socket_name
 from config import LearnerSettings, RunSettings, Settings, SettingsError
 from envs import ScenarioError, SumoError, SumoMissingError, find, probe
 from graph import ExperienceDataset, PolicyShape, SignalPolicy, Topology, make_loader
 from learner import checkpoints, metrics, report
 from learner.display import Display, Target
-from learner.errors import LearnerError
+from learner.errors import CheckpointError, DivergedError, LearnerError
 from learner.losses import LossWeights
 from learner.progress import Progress
 from learner.steps import agreed_steps
@@ -66,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     except _WRONG as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (CollectorError, EvaluationError, SumoError) as error:
+    except (CollectorError, EvaluationError, SumoError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -104,7 +107,7 @@ class Run:
             self.metrics: metrics.MetricsWriter | None = None
             if world.is_first:
                 self.metrics = parts.enter_context(metrics.MetricsWriter(self.folder, settings.run.resume))
-                (self.folder / "config.yaml").write_text(config.to_yaml(settings), encoding="utf-8")
+                (self.folder / "config.yaml").write_text(config.to_yaml(as_recipe(settings)), encoding="utf-8")
             self._parts = parts.pop_all()
         self._written_at = self._saved_at = time.monotonic()
 
@@ -123,14 +126,14 @@ class Run:
             seed=self.settings.run.seed,
             first_env=self.world.rank,
             env_stride=self.world.size,
-            first_episode=self.progress.next_episode,
+            first_episode=self.progress.first_episode,
         )
 
     def _slots(self) -> Slots:
-        """Shared memory for fragments: one per env is being written, the others make up the queue."""
+        """Shared memory for fragments: as many slots per env as it may have unread fragments."""
         envs, queue = self.settings.collection.num_envs, self.settings.collection.queue_size
         readers = max(1, self.settings.graph.loader_workers)
-        return Slots(self.plan.layout(), envs, slots_per_env=1 + -(-queue // envs), readers=readers)
+        return Slots(self.plan.layout(), envs, slots_per_env=-(-queue // envs), readers=readers)
 
     def _pool(self) -> Pool:
         """Collectors in processes of their own, or in this one."""
@@ -159,6 +162,7 @@ class Run:
             self.display.message(self._headline())
             if not stop.requested:
                 self.pool.start()
+            self.progress.begin()
             on_cuda = self.world.device.type == "cuda"
             batches = iter(make_loader(self.dataset, self.settings.graph.loader_workers, pin_memory=on_cuda))
             accumulate = self.settings.learner.accumulate
@@ -168,8 +172,8 @@ class Run:
                     self.progress.updated(self.learner.update(batches_of_step))
                     self.weights.publish(self.learner.flat_weights(), self.learner.version)
                 self._look_after()
+            self._save()  # before anything is printed: the terminal may be gone
             self._look_after(state="stopping")
-            self._save()
             self._say_digests()
 
     def _finished(self) -> bool:
@@ -181,9 +185,10 @@ class Run:
 
     def _look_after(self, state: str | None = None) -> None:
         """Show and write down how it goes, and save it from time to time."""
-        if self.metrics is None:
-            return  # another rank does
         status = self.pool.status()
+        self.progress.tick(paused=status["state"] == "paused")
+        if self.metrics is None:
+            return  # another rank does the rest
         values = self.progress.values(status)
         self.display.update({**values, "state": state or status["state"]})
         now = time.monotonic()
@@ -191,15 +196,18 @@ class Run:
             self._written_at = now
             self.metrics.write(self.progress.decisions, values)
         if now - self._saved_at >= self.settings.run.checkpoint_every:
-            self._save()
+            try:
+                self._save()
+            except CheckpointError as error:  # a full disk may have room again next time
+                self.display.message(f"training goes on without a checkpoint: {error}")
 
     def _save(self) -> None:
         """Write a checkpoint."""
+        self._saved_at = time.monotonic()
         if self.world.is_first:
             checkpoints.save(
                 self.folder / "checkpoints", self.progress.decisions, self._state(), self.settings.run.keep_checkpoints
             )
-        self._saved_at = time.monotonic()
 
     def _state(self) -> dict[str, Any]:
         """All that a resumed run goes on from, and all that acting with the policy needs."""
@@ -208,7 +216,7 @@ class Run:
             **self.learner.state(),
             "shape": self.shape.as_dict(),
             "radius": self.plan.radius,
-            "env": env.model_dump(include={"decision_interval", "yellow_time", "min_green", "reward"}),
+            "env": env.model_dump(exclude={"scenario", "task"}),
             "counters": self.progress.counters(),
             "seed": self.settings.run.seed,
             "random": torch.get_rng_state(),
@@ -278,7 +286,7 @@ class Run:
         print(f"evaluating the policy against the network's own programs on {len(seeds)} unseen seeds …", flush=True)
         try:
             episodes = evaluate(
-                self.scenario, self.network, ["fixed", policy], seeds, conditions, on_episode=stop.raise_if_requested
+                self.scenario, self.network, ["fixed", policy], seeds, conditions, on_wait=stop.raise_if_requested
             )
         except StopRequestedError:
             return
@@ -286,7 +294,7 @@ class Run:
         summary = report.as_dict(episodes, "fixed", **about)
         (self.folder / "report.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
         rows = metrics.read(self.folder / metrics.FILE_NAME)
-        fixed = report.Summary.of(episode.delay for episode in episodes if episode.controller == "fixed")
+        fixed = report.Summary.of(episode.arrived_delay for episode in episodes if episode.controller == "fixed")
         report.learning_curve(self.folder / "report.png", rows, fixed, title=f"{self.scenario.name}, run {self.folder}")
         report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, {len(seeds)} unseen seeds")
         print(f"learning curve: {self.folder / 'report.png'}; all figures: {self.folder / 'report.json'}")
@@ -335,9 +343,9 @@ def claim_folder(settings: RunSettings, folder: Path) -> int:
     return lock
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def as_recipe(settings: Settings) -> Settings:
+    """The settings without the folder they were used in, so that ``--config`` can begin another run with them."""
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"run_dir": None, "resume": False})})
 
 
 def num_collectors(settings: Settings, world: World) -> int:

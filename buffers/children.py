@@ -1,4 +1,4 @@
-"""What a process that a run has started does before anything else."""
+"""Processes that a run starts: how many make sense, and what each does before anything else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pathlib import Path
 
 # Ctrl-C and its kin may reach every process of a run; the parent alone decides what follows.
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def cores() -> int:
+    """Processor cores that this process may use: what it starts should be no more than that at once."""
+    return len(os.sched_getaffinity(0))
 
 
 def follow_parent() -> None:

@@ -18,7 +18,7 @@ class State(IntEnum):
     """What a slot is doing; each change is made by one process only, the one named here."""
 
     FREE = 0  # -> WRITING: by the collector of the slot's env
-    WRITING = 1  # -> READY: by the same; -> FREE: by the pool, when that collector is dead
+    WRITING = 1  # -> READY: by the same; -> FREE: by whoever replaces that collector when it is dead
     READY = 2  # -> READING: by the one reader of the env's queue
     READING = 3  # -> FREE: by the same
 

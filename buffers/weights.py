@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from buffers.shared import SharedMemory
 
+_ATTEMPTS = 100_000  # a copy takes microseconds, an update milliseconds
 _HEADER = 64  # bytes: the version, on a cache line of its own
 
 
@@ -37,11 +38,12 @@ class WeightsChannel:
 
     def read(self) -> tuple[NDArray[np.float32], int]:
         """A copy of the newest weights, and their version."""
-        while True:
+        for _ in range(_ATTEMPTS):
             version = self.version
             weights = self._copies[version % 2].copy()
             if self.version == version:  # else overtaken: the copy may be torn, and a newer one is there
                 return weights, version
+        raise RuntimeError(f"weights were published faster than they can be read, {_ATTEMPTS} times in a row")
 
     def close(self) -> None:
         """Give the memory back."""

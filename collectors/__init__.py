@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collectors.errors import CollectorError
     from collectors.plan import CollectionPlan
-    from collectors.pool import Pool, ProcessPool, SerialPool
+    from collectors.pool import Pool
+    from collectors.processes import ProcessPool
+    from collectors.serial import SerialPool
 
 __all__ = ["CollectionPlan", "CollectorError", "Pool", "ProcessPool", "SerialPool"]
 
@@ -19,8 +21,8 @@ _HOMES = {
     "CollectionPlan": "collectors.plan",
     "CollectorError": "collectors.errors",
     "Pool": "collectors.pool",
-    "ProcessPool": "collectors.pool",
-    "SerialPool": "collectors.pool",
+    "ProcessPool": "collectors.processes",
+    "SerialPool": "collectors.serial",
 }
 
 

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from envs.backends import open_session
 from envs.controllers import CLASSICAL, Controller
 from envs.errors import ScenarioError
 from envs.network import Network
 from envs.scenarios import Scenario
-from envs.session import Session, Snapshot, open_session
+from envs.session import Session, Snapshot
 from envs.signals import Frame, SignalControl
 from envs.simulation import no_signals
 from envs.trips import Trips, read_trips, trip_options
@@ -93,13 +94,15 @@ class Episode:
 
     Means over all vehicles that entered the network, those still under way included, s: ``delay`` is time lost
     against driving freely plus the wait to enter. ``never_departed`` vehicles found no place on their first road until
-    the end; ``full_delay`` counts their wait too. ``wall`` is how long the episode took, in s.
+    the end; ``full_delay`` counts their wait too, ``arrived_delay`` only those that arrived, as training does, NaN
+    where none did. ``wall`` is how long the episode took, in s.
     """
 
     controller: str
     seed: int
     delay: float
     full_delay: float
+    arrived_delay: float
     travel_time: float
     waiting_time: float
     departed: int
@@ -161,6 +164,7 @@ def _measure(controller: str, seed: int, trips: Trips, totals: dict[str, float],
         seed=seed,
         delay=float(delay[departed].mean()),
         full_delay=float(delay.mean()),
+        arrived_delay=float(delay[trips.arrived].mean()) if trips.arrived.any() else float("nan"),
         travel_time=float(trips.duration[departed].mean()),
         waiting_time=float(trips.waiting_time[departed].mean()),
         departed=int(departed.sum()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import time
 import traceback
@@ -15,7 +14,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from buffers.children import follow_parent
+from buffers.children import cores, follow_parent
 from collectors.episodes import Conditions, Episode, Policy, run_episode
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
@@ -24,6 +23,7 @@ from envs.scenarios import Scenario
 
 __all__ = ["Conditions", "Episode", "Policy", "evaluate"]
 
+_LOOK = 0.5  # s until it looks whether somebody wants it to end
 _PRELOAD = ["collectors.worker", "collectors.evaluation"]  # torch and our rooms, imported once for all processes
 
 
@@ -37,12 +37,14 @@ def evaluate(
     processes: int | None = None,
     timeout: float = 600.0,
     on_episode: Callable[[Episode], None] | None = None,
+    on_wait: Callable[[], None] | None = None,
 ) -> list[Episode]:
     """Run every controller on every seed; episodes come back controller by controller, seeds in the order given.
 
     ``controllers`` are names of ``envs.controllers.CLASSICAL`` or policies; seeds below 2**16 are never trained on.
     ``network`` saves reading it again. At most ``processes`` run at once, by default one per core, and ``timeout`` (s)
-    bounds each episode. ``on_episode`` hears of every episode as it ends. No process is left behind, whatever happens.
+    bounds each episode. ``on_episode`` hears of each that ends, ``on_wait`` is called twice a second; both
+    may raise to end it all. No process is left behind, whatever happens.
 
     Raises ``ScenarioError`` where there is nothing to control or no vehicle, and ``EvaluationError`` with the traceback
     of an episode that failed, or with what befell one that died or took too long.
@@ -56,11 +58,13 @@ def evaluate(
     ]
     done: dict[int, Episode] = {}
     waiting, running = deque(jobs), list[_Running]()
-    most = processes or os.cpu_count() or 1
+    most = processes or cores()
     try:
         while waiting or running:
             while waiting and len(running) < most:
                 running.append(_Running(waiting.popleft(), timeout))
+            if on_wait is not None:
+                on_wait()
             for ended in _next_ended(running):
                 episode = ended.result()
                 running.remove(ended)
@@ -131,8 +135,8 @@ class _Running:
 
 
 def _next_ended(running: Sequence[_Running]) -> list[_Running]:
-    """Wait for the next that end or exceed their time."""
-    patience = max(0.0, min(one.deadline for one in running) - time.monotonic())
+    """Those that have ended or exceed their time, after a wait for them of at most ``_LOOK``."""
+    patience = min(_LOOK, max(0.0, min(one.deadline for one in running) - time.monotonic()))
     ready = wait([one.connection for one in running], timeout=patience)
     now = time.monotonic()
     return [one for one in running if one.connection in ready or now >= one.deadline]

@@ -13,7 +13,7 @@ from envs.network import Network
 from envs.scenarios import Scenario
 from graph.policy import PolicyShape
 
-_RESERVED_SEEDS = 2**16  # SUMO seeds below are for evaluation and never trained on
+RESERVED_SEEDS = 2**16  # SUMO seeds below are for evaluation and never trained on
 _ENLARGED = 1.5  # vehicles that a slot is sized for, in units of those that are there on average
 _TYPICAL_DENSITY = 1 / 40.0  # vehicles per m of lane: beyond it a fragment ends early
 
@@ -58,4 +58,4 @@ class CollectionPlan:
         """SUMO's seed and the generator that samples actions, for one episode of one env."""
         sequence = np.random.SeedSequence([self.seed, self.env_number(env), episode])
         (word,) = sequence.generate_state(1, np.uint64)
-        return _RESERVED_SEEDS + int(word) % (2**31 - 1 - _RESERVED_SEEDS), np.random.default_rng(sequence)
+        return RESERVED_SEEDS + int(word) % (2**31 - 1 - RESERVED_SEEDS), np.random.default_rng(sequence)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import sumocfg
+from envs.backends import open_session
 from envs.network import Network, Signal, is_road
 from envs.scenarios import Scenario
-from envs.session import Session, open_session
+from envs.session import Session
 from envs.simulation import no_signals
 
 TRIAL_LIMIT = 60.0  # s of wall time; what the time window takes beyond that is not simulated

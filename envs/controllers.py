@@ -12,7 +12,7 @@ import numpy as np
 import traci.constants as tc
 from numpy.typing import NDArray
 
-from envs.network import Network
+from envs.network import Network, best_phases
 from envs.programs import green_states
 from envs.session import Session
 from envs.signals import Frame, SignalControl
@@ -105,7 +105,7 @@ class MaxPressure:
         each = self._share * (present[self._before] - present[self._behind])  # [K]
         pressure = np.bincount(self._phase, each, minlength=self._network.num_phases).astype(np.float64)  # [P]
         pressure[start[:-1] + frame.shown] += _HYSTERESIS
-        return highest(pressure, start)
+        return best_phases(pressure, start)
 
 
 def movements(network: Network) -> NDArray[np.int64]:
@@ -113,13 +113,6 @@ def movements(network: Network) -> NDArray[np.int64]:
     pairs = enumerate(pairs for signal in network.signals for pairs in signal.movements)
     rows = [(phase, before, behind) for phase, movements in pairs for before, behind in movements]
     return np.array(rows, np.int64).reshape(-1, 3)
-
-
-def highest(scores: NDArray[np.floating], start: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The best of each signal's own phases, counted within the signal, int [S]; the first where several are."""
-    best = np.repeat(np.maximum.reduceat(scores, start[:-1]), np.diff(start))
-    candidates = np.flatnonzero(scores == best)
-    return candidates[np.searchsorted(candidates, start[:-1])] - start[:-1]
 
 
 class Random:

@@ -69,7 +69,7 @@ class LibsumoSession:
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         with self._explained():
-            install_programs(self.client, programs)
+            install_programs(self.client, self.network, programs)
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
         """Give the commands; the simulation itself runs in ``receive``, since it runs in this very thread."""

@@ -6,9 +6,10 @@ user's configuration brings in count as well.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,26 @@ class Signal:
     served: tuple[tuple[int, ...], ...]  # per green phase: indices of the lanes it lets go
     movements: tuple[tuple[tuple[int, int], ...], ...]  # per green phase: the (lane, lane beyond) pairs it lets go
     leaving: tuple[int, ...]  # indices of the lanes on the far side
+    programs: tuple[str, ...] = ()  # names of all its programs; SUMO may switch between several by the time of day
     why_fixed: str = ""  # why it cannot be controlled; empty where it can
 
     @property
     def incoming(self) -> tuple[int, ...]:
         """Indices of all lanes that any of its green phases serves."""
         return tuple(sorted({lane for lanes in self.served for lane in lanes}))
+
+
+def best_phases(scores: NDArray[np.floating], phase_start: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Per signal, its phase of the highest score, counted within the signal; the first one where several are.
+
+    ``scores`` [..., P] with the phases of each signal s from ``phase_start[s]`` to ``phase_start[s + 1]``; returns
+    [..., S].
+    """
+    best = np.maximum.reduceat(scores, phase_start[:-1], axis=-1)
+    counts = np.diff(phase_start)
+    within = np.arange(scores.shape[-1]) - np.repeat(phase_start[:-1], counts)
+    candidates = np.where(scores == np.repeat(best, counts, axis=-1), within, scores.shape[-1])
+    return np.minimum.reduceat(candidates, phase_start[:-1], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +147,8 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
         why = f"its program {program!r} has one green phase only"
     elif not any(served):
         why = "no phase serves a road lane"
-    return Signal(name, greens, served, movements, tuple(sorted(leaving)), why)
+    programs = tuple(logic.programID for logic in logics)
+    return Signal(name, greens, served, movements, tuple(sorted(leaving)), programs, why)
 
 
 def _served(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[int, ...]:
@@ -166,18 +182,24 @@ def _neighbours(
     """Pairs of signals joined by a road that no other signal interrupts, found by walking downstream."""
     arrives_at: dict[int, int] = {lane: s for s, signal in enumerate(signals) for lane in signal.incoming}
     pairs: set[tuple[int, int]] = set()
+
+    @cache
+    def following(lane: int) -> list[int]:
+        return [lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if is_road(link[0])]
+
     for s, signal in enumerate(signals):
-        distance: dict[int, float] = defaultdict(lambda: np.inf)
-        frontier = [(lane, float(length[lane])) for lane in signal.leaving]
+        visited: set[int] = set()
+        frontier = [(float(length[lane]), lane) for lane in signal.leaving]  # m to the lane's end, nearest first
+        heapq.heapify(frontier)
         while frontier:
-            lane, travelled = frontier.pop()
-            if travelled >= distance[lane]:
+            travelled, lane = heapq.heappop(frontier)
+            if lane in visited:
                 continue
-            distance[lane] = travelled
+            visited.add(lane)
             if lane in arrives_at:
                 pairs.add((s, arrives_at[lane]))
             elif travelled < _NEIGHBOUR_REACH:
-                following = (lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if is_road(link[0]))
-                frontier += [(other, travelled + float(length[other])) for other in following]
+                for other in following(lane):
+                    heapq.heappush(frontier, (travelled + float(length[other]), other))
     pairs = {(a, b) for a, b in pairs if a != b}
     return np.array(sorted(pairs), np.int32).reshape(-1, 2)

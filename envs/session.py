@@ -99,6 +99,8 @@ def simulation_options(scenario: Scenario, seed: int, time_to_teleport: float, e
         str(scenario.config),
         "--seed",
         str(seed),
+        "--random",
+        "false",  # the user's configuration may say otherwise, and our seed would mean nothing
         "--time-to-teleport",
         f"{time_to_teleport:g}",
         "--no-step-log",
@@ -120,38 +122,19 @@ def make_snapshot(
     return Snapshot(time, vehicles, lanes, totals)
 
 
-def install_programs(client: Any, programs: dict[str, SwitchingProgram]) -> None:
-    """Give each named signal its switching program and start it with its first green phase."""
+def install_programs(client: Any, network: Network, programs: dict[str, SwitchingProgram]) -> None:
+    """Give each named signal its switching program and start it with its first green phase.
+
+    A signal with several programs gets it under each of their names: plans that switch between them by the time of
+    day (WAUT) then find ours.
+    """
+    names = {signal.id: signal.programs for signal in network.signals}
     for signal, program in programs.items():
         phases = [
             client.trafficlight.Phase(p.duration, p.state, p.duration, p.duration, (p.following,), "")
             for p in program.phases
         ]
-        logic = client.trafficlight.Logic("platoon", 0, 0, phases, {})
-        client.trafficlight.setProgramLogic(signal, logic)
+        for name in (*(names[signal] if len(names[signal]) > 1 else ()), "platoon"):
+            client.trafficlight.setProgramLogic(signal, client.trafficlight.Logic(name, 0, 0, phases, {}))
         client.trafficlight.setProgram(signal, "platoon")
         client.trafficlight.setPhase(signal, 0)
-
-
-def open_session(
-    scenario: Scenario,
-    backend: str,
-    time_to_teleport: float = -1.0,
-    network: Network | None = None,
-    extra_options: Sequence[str] = (),
-) -> Session:
-    """Start SUMO for a scenario over ``"traci"`` (a process of its own) or ``"libsumo"`` (inside this one).
-
-    ``time_to_teleport`` is in s, -1 for never. ``network`` saves reading it again where another session of the same
-    scenario has done so. Raises ``SumoError`` when SUMO does not start.
-    """
-    # Imported here, since each backend brings a library that the other does not need.
-    if backend == "libsumo":
-        from envs.libsumo_session import LibsumoSession
-
-        return LibsumoSession(scenario, time_to_teleport, network, extra_options)
-    if backend == "traci":
-        from envs.traci_session import TraciSession
-
-        return TraciSession(scenario, time_to_teleport, network, extra_options)
-    raise ValueError(f"backend {backend!r}: must be 'traci' or 'libsumo'")

@@ -103,6 +103,9 @@ class SignalControl:
             if not 0 <= wanted < len(signal.greens):
                 raise ValueError(f"signal {signal.id}: phase {wanted}, must be 0 to {len(signal.greens) - 1}")
             if wanted == shown or not free[s]:
+                if len(signal.programs) > 1 and time >= self._green_since[s]:
+                    # A switch of programs by the time of day may have left it in another phase.
+                    changes.append(PhaseCommand(signal.id, shown))
                 continue
             entry = program.entry[shown][wanted]
             changes.append(PhaseCommand(signal.id, entry))

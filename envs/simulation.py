@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.backends import open_session
 from envs.errors import ScenarioError, SumoError
 from envs.network import Network
 from envs.scenarios import Scenario
-from envs.session import SPEED, WAITING, Session, Snapshot, open_session
+from envs.session import SPEED, WAITING, Session, Snapshot
 from envs.signals import HALTING, Frame, SignalControl
 
 

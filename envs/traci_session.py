@@ -135,7 +135,7 @@ class TraciSession:
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         with self._explained():
-            install_programs(self.client, programs)
+            install_programs(self.client, self.network, programs)
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
         # Three messages sent at once, so that SUMO never waits for us between them. In a single message SUMO would

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from envs.network import best_phases
 from envs.signals import Frame
 from graph.build import Frames, build
 from graph.graphs import Graphs
@@ -60,7 +61,7 @@ class Actor:
         noise = np.zeros_like(log_probs)
         if generators is not None:
             noise = np.stack([generator.gumbel(size=log_probs.shape[1]) for generator in generators])
-        phases = argmax_by(log_probs + noise, self._topology.phase_start)
+        phases = best_phases(log_probs + noise, self._topology.phase_start)
         chosen = np.take_along_axis(log_probs, self._topology.phase_start[:-1] + phases, axis=1)
         return phases.astype(np.int16), chosen.astype(np.float32)
 
@@ -87,12 +88,3 @@ class Actor:
             present.append(len(earlier) - 1)
             past.append(now)
         return Graphs.join(parts), np.array(earlier), np.array(present)
-
-
-def argmax_by(scores: NDArray[np.floating], start: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Per row of ``scores`` [N, P], the best phase of each signal, counted within the signal, [N, S]."""
-    counts = np.diff(start)
-    best = np.maximum.reduceat(scores, start[:-1], axis=1)
-    within = np.arange(scores.shape[1]) - np.repeat(start[:-1], counts)
-    candidates = np.where(scores == np.repeat(best, counts, axis=1), within, scores.shape[1])
-    return np.minimum.reduceat(candidates, start[:-1], axis=1)

@@ -130,13 +130,16 @@ def head(inputs: int, width: int) -> nn.Sequential:
 
 
 def sum_by(values: Tensor, index: Tensor, size: int) -> Tensor:
-    """Sum of the rows of ``values`` [N, W] that share an index, [size, W]."""
-    return values.new_zeros(size, values.shape[1]).index_add_(0, index, values)
+    """Sum of the rows of ``values`` [N, W] that share an index, float32 [size, W].
+
+    Never in half precision, whatever autocast says: a long queue would be rounded away.
+    """
+    return values.new_zeros(size, values.shape[1], dtype=torch.float32).index_add_(0, index, values.float())
 
 
 def mean_by(values: Tensor, index: Tensor, size: int) -> Tensor:
     """Mean of the rows of ``values`` [N, W] that share an index, [size, W]; zero where there are none."""
-    count = values.new_zeros(size).index_add_(0, index, values.new_ones(len(index)))
+    count = torch.bincount(index, minlength=size)
     return sum_by(values, index, size) / count.clamp(min=1).unsqueeze(1)
 
 

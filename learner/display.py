@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -93,7 +94,8 @@ class Display:
         """Print lines that stay, above the panel."""
         encoding = self._console.encoding
         printable = text.encode(encoding, "replace").decode(encoding)
-        self._console.print(Text(printable), soft_wrap=self._live is None)
+        with self._forgiving():
+            self._console.print(Text(printable), soft_wrap=self._live is None)
 
     def render(self, width: int, height: int) -> RenderableType:
         """The picture for a terminal of `width` by `height` characters: the panel, or `line` where it does not fit."""
@@ -134,7 +136,8 @@ class Display:
     def __enter__(self) -> Self:
         self._started = self._clock()
         if self._live:
-            self._live.start()
+            with self._forgiving():
+                self._live.start()
         return self
 
     def __exit__(
@@ -143,13 +146,26 @@ class Display:
         if self._dirty:
             self._draw()
         if self._live:
-            self._live.stop()
+            with self._forgiving():
+                self._live.stop()
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Go quiet when nobody can read any more: a closed terminal or pipe must not end the run.
+
+        Rich ends the process where a pipe is broken; that becomes an exception again.
+        """
+        try:
+            yield
+        except (OSError, SystemExit):
+            self._console.quiet = True
 
     def _draw(self) -> None:
-        if self._live:
-            self._live.update(self.render(*self._console.size), refresh=True)
-        else:
-            self._console.print(Text(self.line()), soft_wrap=True)
+        with self._forgiving():
+            if self._live:
+                self._live.update(self.render(*self._console.size), refresh=True)
+            else:
+                self._console.print(Text(self.line()), soft_wrap=True)
         self._drawn_at, self._drawn_state, self._dirty = self._clock(), self._values.get("state"), False
 
     def _progress(self, stacked: bool) -> list[RenderableType]:

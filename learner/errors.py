@@ -11,6 +11,10 @@ class CheckpointError(LearnerError):
     """A checkpoint is missing, damaged, not a checkpoint, of another shape, or cannot be written."""
 
 
+class DivergedError(RuntimeError):
+    """Learning has broken down: gradients are no numbers any more."""
+
+
 class DeviceError(LearnerError, ValueError):
     """The device that was asked for is not there."""
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import psutil
+
 from graph.batch import Batch
 from learner.metrics import RateMeter, Window, process_memory
 
@@ -27,29 +29,39 @@ class Progress:
         self.episodes = int(known.get("episodes", 0))
         self.seconds = float(known.get("seconds", 0.0))
         self.trained = float(known.get("trained", 0.0))  # s of wall time, of earlier starts
-        self.next_episode = int(known.get("next_episode", 0))  # the first number that no env has used yet
-        self._began = time.monotonic()
+        self.first_episode = int(known.get("next_episode", 0))  # the number that every env's episodes begin with
+        self._episodes_before = self.episodes
+        self._looked_at = time.monotonic()
+        self.elapsed = 0.0  # s of wall time since this start, without pauses
         self._episode_figures = Window(_EPISODES)
         self._update_figures = Window(_UPDATES)
         self._decision_rate, self._second_rate, self._wait_rate = RateMeter(), RateMeter(), RateMeter()
         self._memory = 0
         self._memory_at = -_MEMORY_EVERY
 
-    @property
-    def elapsed(self) -> float:
-        """Wall time since this start in s."""
-        return time.monotonic() - self._began
+    def begin(self) -> None:
+        """Training begins now; what came before was start-up."""
+        self._looked_at = time.monotonic()
+
+    def tick(self, paused: bool) -> None:
+        """Time has passed; a pause does not count as training."""
+        now = time.monotonic()
+        if not paused:
+            self.elapsed += now - self._looked_at
+        self._looked_at = now
 
     def waited(self, seconds: float) -> None:
         """The learner has waited for experience."""
         self._wait_rate.add(seconds)
 
-    def learned(self, batch: Batch, decisions: int) -> None:
-        """A batch is about to be learned from, one of several ranks' with ``decisions`` decisions together."""
+    def learned(self, batch: Batch, decisions: int, episodes: int) -> None:
+        """A batch is about to be learned from, together with those of the other ranks.
+
+        ``decisions`` and ``episodes`` that ended count the batches of all ranks.
+        """
         self.decisions += decisions
         self.seconds += batch.seconds * decisions / max(batch.decisions, 1)
-        self.episodes += len(batch.summaries)
-        self.next_episode = max(self.next_episode, *(episode + 1 for _, episode, _, _, _ in batch.sources))
+        self.episodes += episodes
         self._decision_rate.add(decisions)
         self._second_rate.add(batch.seconds * decisions / max(batch.decisions, 1))
         for summary in batch.summaries:
@@ -64,7 +76,7 @@ class Progress:
         queue = status["queue"]
         if time.monotonic() - self._memory_at >= _MEMORY_EVERY:
             self._memory_at = time.monotonic()
-            self._memory = own_memory(status)
+            self._memory = own_memory()
         return {
             **self._update_figures.means(),
             **self._episode_figures.means(),
@@ -88,11 +100,12 @@ class Progress:
             "episodes": self.episodes,
             "seconds": self.seconds,
             "trained": self.trained + self.elapsed,
-            "next_episode": self.next_episode,
+            # No env can have come further than all episodes that ended since, and the one that it is in.
+            "next_episode": self.first_episode + self.episodes - self._episodes_before + 1,
         }
 
 
-def own_memory(status: Mapping[str, Any]) -> int:
-    """Memory of this process, its collectors and their SUMOs in bytes, shared pages counted once."""
-    children = [pid for row in status["collectors"] for pid in (row["pid"], *row["sumo"]) if pid != os.getpid()]
-    return process_memory(os.getpid(), children)
+def own_memory() -> int:
+    """Memory of this process and all that it has started in bytes, shared pages counted once."""
+    children = psutil.Process().children(recursive=True)
+    return process_memory(os.getpid(), [child.pid for child in children])

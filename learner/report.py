@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CONFIDENCE = 0.95
-_FIGURES = ("delay", "full_delay", "travel_time", "waiting_time", "departed", "arrived", "never_departed", "teleports")
+_FIGURES = (
+    "delay",
+    "full_delay",
+    "arrived_delay",
+    "travel_time",
+    "waiting_time",
+    "departed",
+    "arrived",
+    "never_departed",
+    "teleports",
+)
 _NOTHING = "–"
 _LEGEND = "seconds per vehicle, means of n episodes; ± is the 95 % interval of the mean"
 
@@ -207,7 +217,7 @@ def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: S
     """Draw a run's mean delay over training time and over decisions as a PNG.
 
     ``metrics`` are rows as ``learner.metrics.read`` gives them, of which ``trained`` (s of training), ``decisions`` and
-    ``delay`` (s, mean of the latest episodes) are used; ``baseline`` is the delay of the fixed-time programs (s), drawn
+    ``delay`` (s, mean of the latest episodes) are used; ``baseline`` is that of the fixed-time programs (s), drawn
     as a line with its 95 % band. Where no episode has ended yet the picture says so.
     """
     rows = [row for row in metrics if row.get("delay") is not None]
@@ -218,7 +228,7 @@ def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: S
     _draw(right, [row["decisions"] / 1000.0 for row in rows], delays, baseline)
     left.set_xlabel("training time (min)")
     right.set_xlabel("decisions (thousands)")
-    left.set_ylabel("mean delay per vehicle (s)")
+    left.set_ylabel("mean delay of arrived vehicles (s)")
     handles, labels = right.get_legend_handles_labels()
     if handles:
         right.legend(handles, labels, frameon=False, loc="upper right")

@@ -34,8 +34,9 @@ def agreed_steps(
             except StopIteration:
                 ended = True
             progress.waited(time.monotonic() - began)
-        mine = (held is not None, ended or finished(), held.decisions if held is not None else 0)
-        holding, stopping, decisions = world.sum([float(value) for value in mine])
+        decisions, episodes = (held.decisions, len(held.summaries)) if held is not None else (0, 0)
+        mine = (held is not None, ended or finished(), decisions, episodes)
+        holding, stopping, *counts = world.sum([float(value) for value in mine])
         if stopping:
             if ready:  # every rank holds as many; what has been taken is learned from
                 yield ready
@@ -43,7 +44,7 @@ def agreed_steps(
         if held is None or holding < world.size:
             yield []
             continue
-        progress.learned(held, int(decisions))
+        progress.learned(held, *map(int, counts))
         ready.append(held)
         held = None
         if len(ready) == accumulate:

@@ -14,15 +14,19 @@ class StopRequestedError(Exception):
 
 
 class StopRequest:
-    """Notes the first request to stop and ends the process at once at the second."""
+    """Notes the first request to stop and ends the process at once at the second Ctrl-C or SIGTERM."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def install(self) -> None:
-        """Listen for signals from now on. As process 1 of a container nobody else would."""
+        """Listen for signals from now on. As process 1 of a container nobody else would.
+
+        What the caller has chosen to ignore stays ignored: ``nohup`` works.
+        """
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def request(self) -> None:
         """Ask for a stop from inside the program."""
@@ -34,6 +38,6 @@ class StopRequest:
             raise StopRequestedError("stopped on request")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number != signal.SIGHUP:  # a closing terminal sends that one twice
             os._exit(128 + number)
         self.requested = True

@@ -16,9 +16,11 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from graph.batch import Batch
 from graph.policy import SignalPolicy
 from learner.checkpoints import check_shapes, digest
+from learner.errors import DivergedError
 from learner.losses import LossWeights, actor_critic_loss
 from learner.world import World
 
+_MOST_SKIPPED = 50  # steps in a row; a gradient scaler needs some 16 of them to find its scale
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALE_MEMORY = 0.99  # share of the reward scale that one update leaves as it was
 
@@ -49,6 +51,7 @@ class Learner:
         self._gradient_clip = gradient_clip
         self._max_lag = max_lag
         self._amp = amp
+        self._skipped = 0  # steps in a row
         self._model: nn.Module = self.policy if world.size == 1 else DistributedDataParallel(self.policy)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate, eps=1e-5)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=amp == "fp16")
@@ -73,17 +76,30 @@ class Learner:
                 figures.append(self._accumulate(batch, lag <= self._max_lag, len(batches)))
         self._scaler.unscale_(self._optimizer)
         norm = clip_grad_norm_(self.policy.parameters(), self._gradient_clip)
-        self._scaler.step(self._optimizer)
+        finite = bool(torch.isfinite(norm))  # the same on all ranks, as gradients are by now
+        if finite or self._scaler.is_enabled():  # the scaler skips such a step by itself, and adapts
+            self._scaler.step(self._optimizer)
         self._scaler.update()
+        self._check_progress(finite)
         self.version += 1
         ages = torch.cat(lags).float()
         return {
             **{name: torch.stack([f[name] for f in figures]).mean().item() for name in figures[0]},
             "gradient_norm": norm.item(),
+            "skipped": float(not finite),
             "lag": ages.mean().item(),
             "lag_max": ages.max().item(),
             "stale": (ages > self._max_lag).float().mean().item(),
         }
+
+    def _check_progress(self, finite: bool) -> None:
+        """A step without finite gradients is left out; too many of them in a row are the end."""
+        self._skipped = 0 if finite else self._skipped + 1
+        if self._skipped >= _MOST_SKIPPED:
+            raise DivergedError(
+                f"the gradients of {_MOST_SKIPPED} steps in a row were no finite numbers: lower --learning-rate, "
+                "or train with --amp off"
+            )
 
     def _accumulate(self, batch: Batch, fresh: Tensor, parts: int) -> dict[str, Tensor]:
         """Forward and backward of one batch out of ``parts``."""

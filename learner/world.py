@@ -65,6 +65,12 @@ def join_world(environment: Mapping[str, str], device: str, timeout: float) -> W
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: this machine has no CUDA device that torch can use; must be auto or cpu")
     on_cuda = device != "cpu" and torch.cuda.is_available()
+    on_this_machine = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    if on_cuda and on_this_machine > torch.cuda.device_count():
+        raise DeviceError(
+            f"{on_this_machine} ranks cannot share {torch.cuda.device_count()} CUDA devices: start as many "
+            "ranks as there are devices, or add --device cpu"
+        )
     size = int(environment.get("WORLD_SIZE", "1"))
     rank = int(environment.get("RANK", "0"))
     index = int(environment.get("LOCAL_RANK", "0"))

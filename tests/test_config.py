@@ -101,7 +101,7 @@ def test_help_lists_every_flag_and_exits_with_zero() -> None:
         (["--num-envs", "none"], "--num-envs none: must be a whole number"),
         (["--num-collectors", "-1"], "--num-collectors -1: must be at least 0, or none"),
         (["--decision-interval", "soon"], "--decision-interval soon: must be a number"),
-        (["--decision-interval", "0"], "--decision-interval 0: must be more than 0"),
+        (["--decision-interval", "0"], "--decision-interval 0: must be at least 0.1"),
         (["--time-limit", "inf"], "--time-limit inf: must be a finite number, or none"),
         (["--discount", "1.5"], "--discount 1.5: must be at most 1"),
         (["--cache-frames", "21"], "--cache-frames 21: must be at most 20"),

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from buffers import END, Fragment, Slots
-from collectors.errors import CollectorError
-from collectors.pool import ProcessPool, share_out
+from collectors.errors import CollectorError, ControlError
+from collectors.processes import ProcessPool, share_out
 from tests.support.leftovers import alive, assert_gone, assert_nothing_new, bearers, marked, shared_names
 from tests.support.plans import Rig, assert_same_decisions, decisions_of, make_channel, make_plan, make_weights, take
 from tests.support.waiting import wait_for
@@ -126,13 +126,14 @@ def test_processes_collect_what_one_collector_here_would(backend: str) -> None:
     site = Site(envs=2, collectors=2, backend=backend)
     try:
         site.pool.start()
-        found = site.read(14)
+        found: list[Fragment] = []
+        while min(len(decisions_of(found, env)) for env in range(2)) < 30:
+            found += site.read(1)
     finally:
         site.close()
     for env in range(2):
         here, there = decisions_of(expected, env), decisions_of(found, env)
         length = min(len(here), len(there))
-        assert length >= 30
         for one, other in zip(here[:length], there[:length], strict=True):
             assert one.pop("log_probs") == pytest.approx(other.pop("log_probs"), abs=1e-5)
         assert_same_decisions(here[:length], there[:length])
@@ -198,7 +199,7 @@ def test_a_collector_that_waits_for_a_slot_can_be_paused(site: Site) -> None:
 
 def test_an_unknown_collector_is_named(site: Site) -> None:
     for wrong in (2, -1, "0"):
-        with pytest.raises(ValueError, match="collectors 0 to 1"):
+        with pytest.raises(ControlError, match="collectors 0 to 1"):
             site.pool.pause([wrong])  # type: ignore[list-item]
     assert site.pool.status()["state"] == "running"
 
@@ -289,9 +290,9 @@ def test_a_killed_collector_is_noticed_by_pause() -> None:
 
 def test_a_collector_that_hangs_is_reported() -> None:
     site = Site()
-    site.pool._stall_limit = 1.0
     try:
         site.pool.start()
+        site.pool._stall_limit = 1.0  # only now: starting takes its time on a busy machine
         pids = site.pids()
         os.kill(site.rows()[1]["pid"], signal.SIGSTOP)
         assert "collector 1" in check_until_it_fails(site.pool)

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from buffers import Fragment, Slots
-from collectors.pool import SerialPool
+from collectors.errors import ControlError
+from collectors.serial import SerialPool
 from tests.support.leftovers import assert_gone
 from tests.support.plans import assert_same_decisions, decisions_of, make_channel, make_plan, same_fragment, take
 from tests.support.waiting import wait_for
@@ -110,7 +111,7 @@ def test_pause_from_another_thread_returns_when_it_stands(pool: SerialPool) -> N
 
 
 def test_an_unknown_collector_is_named(pool: SerialPool) -> None:
-    with pytest.raises(ValueError, match="collector 1"):
+    with pytest.raises(ControlError, match="collector 1"):
         pool.pause([1])
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import traci.constants as tc
-from hypothesis import given
-from hypothesis import strategies as st
 
 from envs import sumo
-from envs.controllers import CLASSICAL, Actuated, Controller, FixedTime, MaxPressure, Random, highest
+from envs.backends import open_session
+from envs.controllers import CLASSICAL, Actuated, Controller, FixedTime, MaxPressure, Random
 from envs.network import Network
 from envs.scenarios import find
-from envs.session import Session, open_session
+from envs.session import Session
 from envs.signals import Frame, SignalControl
 from envs.trips import read_trips
 
@@ -89,13 +88,6 @@ def test_an_empty_network_gives_max_pressure_no_reason_to_switch(session: Sessio
     allowed = np.ones(network.num_phases, bool)
     frame = Frame(0.0, *nobody, shown, np.zeros(len(shown), np.float32), allowed)
     assert controller.act(frame).tolist() == shown.tolist()
-
-
-@given(st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=6), min_size=1, max_size=8))
-def test_highest_is_the_first_maximum_of_each_signal(scores: list[list[int]]) -> None:
-    start = np.cumsum([0, *map(len, scores)])
-    flat = np.array([score for own in scores for score in own], np.float64)
-    assert highest(flat, start).tolist() == [own.index(max(own)) for own in scores]
 
 
 def test_random_repeats_itself_for_a_seed_and_uses_every_phase(session: Session) -> None:

@@ -63,7 +63,7 @@ def refused(code: str) -> str:
     """What the code prints, run in a process of its own."""
     begin = (
         "from pathlib import Path; from envs.errors import SumoError; from envs.scenarios import Scenario, find;"
-        " from envs.session import PhaseCommand, open_session\n"
+        " from envs.backends import open_session; from envs.session import PhaseCommand\n"
     )
     run = subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr

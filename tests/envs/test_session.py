@@ -20,6 +20,7 @@ import psutil
 import pytest
 from traci.exceptions import FatalTraCIError
 
+from envs.backends import open_session
 from envs.codec import VehicleRecords
 from envs.errors import SumoError
 from envs.scenarios import Scenario, find
@@ -34,7 +35,6 @@ from envs.session import (
     X,
     Y,
     make_snapshot,
-    open_session,
 )
 from envs.traci_session import TraciSession
 

@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 import pytest
 
+from envs.backends import open_session
 from envs.errors import SumoError
 from envs.scenarios import Scenario, find
-from envs.session import open_session
 from envs.trips import read_trips, trip_options
 
 TRIP = (

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from buffers.fragments import Decision, Fragment, fragment_layout
 from buffers.slots import Slots
 from envs.signals import Frame
-from graph.acting import Actor, argmax_by, stack
+from graph.acting import Actor, stack
 from graph.dataset import ExperienceDataset
 from graph.policy import PolicyShape
 from graph.topology import Topology
@@ -144,13 +141,3 @@ def test_forgetting_begins_an_episode() -> None:
     _, anew = make_actor(history=2).act([0], frames[1:], None)
     np.testing.assert_array_equal(fresh, anew)
     assert (remembering != fresh).any()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 2**16))
-def test_argmax_by(counts: list[int], seed: int) -> None:
-    """Against a loop; few different scores, so that there are ties, which the first phase wins."""
-    start = np.concatenate([[0], np.cumsum(counts)])
-    scores = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.5, 2.0], (3, start[-1]))
-    expected = [[int(np.argmax(row[a:b])) for a, b in pairwise(start)] for row in scores]
-    assert argmax_by(scores, start).tolist() == expected

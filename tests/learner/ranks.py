@@ -44,11 +44,12 @@ def agree(world: World) -> dict[str, Any]:
 
 
 def leave(world: World) -> str:
-    """Rank 1 goes away while rank 0 counts on it."""
+    """Rank 1 goes away while rank 0 counts on it, once both have been there."""
     if world.rank == 1:
+        world.sum([1.0])
         return "gone"
     try:
-        return str(world.sum([1.0]))
+        return str([world.sum([1.0]), world.sum([1.0])])
     except RuntimeError as error:
         return f"error: {error}"
 

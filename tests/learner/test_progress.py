@@ -15,19 +15,18 @@ def test_it_counts() -> None:
     progress = Progress()
     batch = make_batch(4)
     assert batch.decisions == 11
-    progress.learned(batch, 22)  # two ranks with as many decisions each
+    progress.learned(batch, 22, 2)  # two ranks with as many decisions each
     progress.updated({"loss": 1.0})
     progress.updated({"loss": 3.0})
     values = progress.values(STATUS)
     assert values["decisions"] == 22
-    assert values["episodes"] == 1
+    assert values["episodes"] == 2
     assert values["simulated_seconds"] == pytest.approx(220.0)
     assert values["return"] == 4.0
     assert values["loss"] == 2.0
     assert values["queue_fill"] == 0.75
     assert values["version"] == 8
     assert values["memory_bytes"] > 2**20
-    assert progress.next_episode == 5
 
 
 def test_an_idle_run_has_values_too() -> None:
@@ -44,10 +43,11 @@ def test_the_share_of_waiting_is_at_most_one() -> None:
 
 def test_it_goes_on_where_it_stood() -> None:
     progress = Progress()
-    progress.learned(make_batch(4), 11)
-    progress.learned(make_batch(2), 11)
+    progress.learned(make_batch(4), 11, 1)
+    progress.learned(make_batch(2), 11, 1)
     resumed = Progress(progress.counters())
-    resumed.learned(make_batch(1), 11)
+    assert resumed.first_episode == 3
+    resumed.learned(make_batch(1), 11, 1)
     counters = resumed.counters()
     assert counters["decisions"] == 33
     assert counters["episodes"] == 3

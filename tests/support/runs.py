@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from tests.support.leftovers import assert_nothing_new, bearers, marked, shared_names
+from tests.support.leftovers import GONE, assert_nothing_new, bearers, marked, shared_names
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +39,13 @@ class TrainRun:
         self._temporary.mkdir(exist_ok=True)
         self._shared = shared_names()
         self._output, self._errors = folder / "output.txt", folder / "errors.txt"
-        # torch makes an empty folder for a compiler that nobody asked for; that one is not ours.
+        # Threads that wait must not keep a busy machine busier; and torch makes an empty folder for a compiler that
+        # nobody asked for, which is not ours to remove.
         variables, self._mark = marked(
             {
                 **os.environ,
                 "TMPDIR": str(self._temporary),
+                "OMP_WAIT_POLICY": "PASSIVE",
                 "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch"),
                 "PYTHONPATH": str(ROOT),
                 **(environment or {}),
@@ -97,8 +99,8 @@ class TrainRun:
         self.wait_for(lambda: any("loss" in row for row in self.metrics()), "metrics of an update")
 
     def wait_until_it_listens(self) -> None:
-        """Until Ctrl-C is caught, which is long before all is imported."""
-        self.wait_for(lambda: catches(self.process.pid, signal.SIGINT), "a handler for SIGINT")
+        """Until it has handlers, which is long before all is imported; Python's own catches SIGINT from the start."""
+        self.wait_for(lambda: catches(self.process.pid, signal.SIGHUP), "a handler for SIGHUP")
 
     def said(self) -> str:
         return self.output + self.errors
@@ -125,7 +127,7 @@ class TrainRun:
 
     def assert_nothing_left(self) -> None:
         """No process, no shared memory, no temporary file, and no socket."""
-        wait_for(lambda: not self.processes(), f"the end of {[' '.join(p.cmdline()) for p in self.processes()]}", 5.0)
+        wait_for(lambda: not self.processes(), "the end of all its processes", GONE)
         assert_nothing_new(self._shared)
         left = [path for path in self._temporary.iterdir() if not path.name.startswith("torchelastic_")]  # torchrun's
         left += [path for path in self.folder.rglob("*") if path.is_socket() or "unfinished" in path.name]

@@ -1,0 +1,33 @@
+"""Starting a session, by the name of its backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envs.network import Network
+from envs.scenarios import Scenario
+from envs.session import Session
+
+
+def open_session(
+    scenario: Scenario,
+    backend: str,
+    time_to_teleport: float = -1.0,
+    network: Network | None = None,
+    extra_options: Sequence[str] = (),
+) -> Session:
+    """Start SUMO for a scenario over ``"traci"`` (a process of its own) or ``"libsumo"`` (inside this one).
+
+    ``time_to_teleport`` is in s, -1 for never. ``network`` saves reading it again where another session of the same
+    scenario has done so. Raises ``SumoError`` when SUMO does not start.
+    """
+    # Imported here, since each backend brings a library that the other does not need.
+    if backend == "libsumo":
+        from envs.libsumo_session import LibsumoSession
+
+        return LibsumoSession(scenario, time_to_teleport, network, extra_options)
+    if backend == "traci":
+        from envs.traci_session import TraciSession
+
+        return TraciSession(scenario, time_to_teleport, network, extra_options)
+    raise ValueError(f"backend {backend!r}: must be 'traci' or 'libsumo'")
