@@ -122,11 +122,15 @@ class RunSettings(_Record):
     """Where the run is kept, and when it ends."""
 
     run_dir: Path | None = Field(None, description="Folder of the run; none: runs/ and the time.")
-    resume: bool = Field(False, description="Go on with the run in --run-dir, under its own settings.")
+    resume: bool = Field(
+        False, description="Go on with the run in --run-dir, under its own settings where no flag says otherwise."
+    )
     total_decisions: int | None = Field(
         None, ge=1, description="Decisions of all simulations and ranks to end after; none: no limit."
     )
-    time_limit: float | None = Field(240.0, gt=0, description="Seconds of training to end after; none: no limit.")
+    time_limit: float | None = Field(
+        240.0, gt=0, description="Seconds of training to end after, without pauses, from this start on; none: no limit."
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of the traffic, the weights and the exploration.")
     checkpoint_every: float = Field(60.0, gt=0, description="Seconds between two checkpoints.")
     keep_checkpoints: int = Field(3, ge=1, description="Latest checkpoints that are kept.")

@@ -90,7 +90,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--sampled", action="store_true", help="policies draw phases as in training; else they take the likeliest")
     for name in SETTINGS:
         add(
-            f"--{name.replace('_', '-')}", dest=name, metavar="X", help="as in train_rl.py; a checkpoint brings its own"
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar="X",
+            help="as in train_rl.py; unless given, a checkpoint's own",
         )
     add("--processes", type=int, metavar="N", help="episodes that run at once (one per core)")
     add(

@@ -28,7 +28,7 @@ from rich.console import Console
 
 import config
 from buffers import SharedMemoryError, Slots, WeightsChannel
-from buffers.children import cores
+from buffers.children import cores, end_helpers
 from collectors.control import ControlServer, lock_run_folder
 from collectors.errors import CollectorError, EvaluationError, RunInUseError
 from collectors.evaluation import Conditions, Policy, evaluate
@@ -230,7 +230,11 @@ class Run:
                 f"--resume: {self.folder} holds no checkpoint to go on from; begin anew in another folder"
             )
         state = checkpoints.load(path)
-        self.learner.restore(state)
+        try:
+            self.learner.restore(state)
+        except CheckpointError as error:
+            flags = "--hidden, --vehicle-rounds, --phase-rounds and --history must be as they were"
+            raise SettingsError(f"--resume: {path}: {error}; {flags}") from error
         self.progress = Progress(state["counters"])
         torch.set_rng_state(state["random"])
 
@@ -259,7 +263,7 @@ class Run:
         network, collection = self.network, self.settings.collection
         lines = [
             f"{self.scenario.name}: {len(network.signals)} signals with {network.num_phases} green phases, "
-            f"{len(network.lane_ids)} lanes; {collection.num_envs} simulations over {self.settings.env.backend} in "
+            f"{network.road_lanes} lanes; {collection.num_envs} simulations over {self.settings.env.backend} in "
             f"{self.collectors or 'this'} process{'es' if self.collectors > 1 else ''}",
             f"run folder {self.folder}; from another terminal: python -m collectors status --run-dir {self.folder}",
         ]
@@ -283,7 +287,7 @@ class Run:
         env = self.settings.env
         policy = Policy.of("policy", self.learner.policy, self.plan.radius)
         conditions = Conditions(**env.model_dump(exclude={"scenario", "task", "reward"}))
-        print(f"evaluating the policy against the network's own programs on {len(seeds)} unseen seeds …", flush=True)
+        print(f"evaluating the policy against the network's own programs, unseen seeds 1 to {len(seeds)} …", flush=True)
         try:
             episodes = evaluate(
                 self.scenario, self.network, ["fixed", policy], seeds, conditions, on_wait=stop.raise_if_requested
@@ -294,14 +298,15 @@ class Run:
         summary = report.as_dict(episodes, "fixed", **about)
         (self.folder / "report.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
         rows = metrics.read(self.folder / metrics.FILE_NAME)
-        fixed = report.Summary.of(episode.arrived_delay for episode in episodes if episode.controller == "fixed")
+        fixed = report.Summary.of(episode.delay for episode in episodes if episode.controller == "fixed")
         report.learning_curve(self.folder / "report.png", rows, fixed, title=f"{self.scenario.name}, run {self.folder}")
-        report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, {len(seeds)} unseen seeds")
+        report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, unseen seeds")
         print(f"learning curve: {self.folder / 'report.png'}; all figures: {self.folder / 'report.json'}")
 
     def close(self) -> None:
         """End everything that this run has started."""
         self._parts.close()
+        end_helpers()
 
 
 def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) -> Learner:
@@ -328,7 +333,10 @@ def agree_on_folder(settings: RunSettings, world: World) -> Path:
     """The run's folder, the same on all ranks."""
     named = settings.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path(world.gather(str(named))[0])
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--run-dir {folder}: cannot be a folder for the run ({error.strerror})") from error
     return folder
 
 

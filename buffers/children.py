@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from multiprocessing import forkserver, parent_process
+from multiprocessing import forkserver, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -17,6 +17,15 @@ FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def cores() -> int:
     """Processor cores that this process may use: what it starts should be no more than that at once."""
     return len(os.sched_getaffinity(0))
+
+
+def end_helpers() -> None:
+    """End the processes that ``multiprocessing`` keeps for us, now and not half a second after we have ended.
+
+    They come back when they are needed again.
+    """
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 def follow_parent() -> None:

@@ -94,15 +94,13 @@ class Episode:
 
     Means over all vehicles that entered the network, those still under way included, s: ``delay`` is time lost
     against driving freely plus the wait to enter. ``never_departed`` vehicles found no place on their first road until
-    the end; ``full_delay`` counts their wait too, ``arrived_delay`` only those that arrived, as training does, NaN
-    where none did. ``wall`` is how long the episode took, in s.
+    the end; ``full_delay`` counts their wait too. ``wall`` is how long the episode took, in s.
     """
 
     controller: str
     seed: int
     delay: float
     full_delay: float
-    arrived_delay: float
     travel_time: float
     waiting_time: float
     departed: int
@@ -164,7 +162,6 @@ def _measure(controller: str, seed: int, trips: Trips, totals: dict[str, float],
         seed=seed,
         delay=float(delay[departed].mean()),
         full_delay=float(delay.mean()),
-        arrived_delay=float(delay[trips.arrived].mean()) if trips.arrived.any() else float("nan"),
         travel_time=float(trips.duration[departed].mean()),
         waiting_time=float(trips.waiting_time[departed].mean()),
         departed=int(departed.sum()),

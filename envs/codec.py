@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _INT = struct.Struct("!i")
 _OPEN_ENDED = struct.pack("!dd", tc.INVALID_DOUBLE_VALUE, tc.INVALID_DOUBLE_VALUE)
-_EVERYWHERE = 1e9  # m: a radius around one junction that covers every network
+EVERYWHERE = 1e9  # m: a radius around one junction that covers every network
 
 # What is read of every vehicle. All but the last have a fixed length, so that a record is the vehicle's id,
 # a block of constant layout, and the lane's id.
@@ -104,7 +104,7 @@ def read_all_vehicles(junction: str) -> tuple[bytes, bytes]:
     """
 
     def subscribe(variables: Sequence[int]) -> bytes:
-        context = struct.pack("!BdB", tc.CMD_GET_VEHICLE_VARIABLE, _EVERYWHERE, len(variables)) + bytes(variables)
+        context = struct.pack("!BdB", tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE, len(variables)) + bytes(variables)
         return command(tc.CMD_SUBSCRIBE_JUNCTION_CONTEXT, _OPEN_ENDED + _text(junction) + context)
 
     return subscribe(VEHICLE_VARIABLES), subscribe(())

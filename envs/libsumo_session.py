@@ -9,16 +9,24 @@ from contextlib import contextmanager
 
 import numpy as np
 import traci.constants as tc
+from numpy.typing import NDArray
 
 from envs import sumo
-from envs.codec import COLUMNS, VEHICLE_VARIABLES, VehicleRecords
+from envs.codec import COLUMNS, EVERYWHERE, VEHICLE_VARIABLES, VehicleRecords
 from envs.errors import SumoError
 from envs.network import Network, read_network
 from envs.programs import SwitchingProgram
 from envs.scenarios import Scenario
-from envs.session import TOTALS, PhaseCommand, Snapshot, install_programs, make_snapshot, simulation_options
+from envs.session import (
+    TOTALS,
+    PhaseCommand,
+    Snapshot,
+    delays_under_way,
+    install_programs,
+    make_snapshot,
+    simulation_options,
+)
 
-_EVERYWHERE = 1e9  # m
 _QUOTE = 2000  # bytes of SUMO's own words in an error
 
 
@@ -88,10 +96,10 @@ class LibsumoSession:
     def observe(self) -> Snapshot:
         client, junction = self.client, self.network.junction
         with self._explained():
-            client.junction.subscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, _EVERYWHERE, VEHICLE_VARIABLES)
+            client.junction.subscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE, VEHICLE_VARIABLES)
             # With nobody in range libsumo keeps the results of the time before.
             found = client.junction.getContextSubscriptionResults(junction) if client.vehicle.getIDCount() else {}
-            client.junction.unsubscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, _EVERYWHERE)
+            client.junction.unsubscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE)
             totals = {name: float(client.simulation.getParameter("", key)) for name, key in TOTALS.items()}
             now = client.simulation.getTime()
         ids = sorted(found)
@@ -114,6 +122,10 @@ class LibsumoSession:
             quote = " / ".join(line.strip() for line in words[-6:] if line.strip()) or "SUMO said nothing more"
             what = " ".join(str(error).split())  # SUMO's own may have several lines
             raise SumoError(f"{what} in scenario {self.scenario.name}: {quote}") from error
+
+    def delays_under_way(self) -> NDArray[np.float64]:
+        with self._explained():
+            return delays_under_way(self.client, self.network.junction)
 
     def finish(self) -> None:
         with self._explained():

@@ -79,6 +79,11 @@ class Network:
         return int(self.phase_start[-1])
 
     @property
+    def road_lanes(self) -> int:
+        """Lanes of roads, without those inside junctions."""
+        return sum(map(is_road, self.lane_ids))
+
+    @property
     def jam_capacity(self) -> int:
         """Vehicles that fit into the network bumper to bumper, at 5 m each: no frame is larger."""
         return int(self.lane_length.sum() / 5.0) + len(self.lane_ids)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import traci.constants as tc
 from numpy.typing import NDArray
 
-from envs.codec import VehicleRecords
+from envs.codec import EVERYWHERE, VehicleRecords
 from envs.network import Network
 from envs.programs import SwitchingProgram
 from envs.scenarios import Scenario
@@ -85,6 +86,9 @@ class Session(Protocol):
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         """Replace the program of each named signal; to be repeated after every reset."""
 
+    def delays_under_way(self) -> NDArray[np.float64]:
+        """Time loss plus departure delay (s) of the vehicles that are in the network, [V]."""
+
     def finish(self) -> None:
         """End the simulation when SUMO has written all its output files; raises ``SumoError`` where it cannot."""
 
@@ -120,6 +124,20 @@ def make_snapshot(
     vehicles[:, :CONTROLLED] = records.values
     lanes = np.fromiter((lane_lookup.get(lane, -1) for lane in records.lanes), np.int32, len(records.lanes))
     return Snapshot(time, vehicles, lanes, totals)
+
+
+def delays_under_way(client: Any, junction: str) -> NDArray[np.float64]:
+    """Time loss plus departure delay (s) of every vehicle that is in the network, [V].
+
+    SUMO's own statistics leave them out until they arrive. A subscription that is dropped again at once.
+    """
+    variables = (tc.VAR_TIMELOSS, tc.VAR_DEPART_DELAY)
+    client.junction.subscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE, variables)
+    found = client.junction.getContextSubscriptionResults(junction)
+    client.junction.unsubscribeContext(junction, tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE)
+    # Both clients keep what earlier reads have brought: vehicles that are gone, and other variables.
+    present = [name for name in client.vehicle.getIDList() if name in found]
+    return np.array([sum(found[name][variable] for variable in variables) for name in present])
 
 
 def install_programs(client: Any, network: Network, programs: dict[str, SwitchingProgram]) -> None:

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
+import numpy as np
 import traci.constants as tc
+from numpy.typing import NDArray
 from traci.connection import Connection
 from traci.exceptions import FatalTraCIError, TraCIException
 
@@ -22,7 +24,15 @@ from envs.errors import SumoError
 from envs.network import Network, read_network
 from envs.programs import SwitchingProgram
 from envs.scenarios import Scenario
-from envs.session import TOTALS, PhaseCommand, Snapshot, install_programs, make_snapshot, simulation_options
+from envs.session import (
+    TOTALS,
+    PhaseCommand,
+    Snapshot,
+    delays_under_way,
+    install_programs,
+    make_snapshot,
+    simulation_options,
+)
 
 _ATTEMPTS = 5  # ports to try
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
@@ -221,6 +231,10 @@ class TraciSession:
                 code = None
             what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
         return SumoError(f"{what} in scenario {self.scenario.name}: {self._quote()}")
+
+    def delays_under_way(self) -> NDArray[np.float64]:
+        with self._explained():
+            return delays_under_way(self.client, self.network.junction)
 
     def finish(self) -> None:
         assert self._process is not None, "finish() after close()"

@@ -22,7 +22,6 @@ _CONFIDENCE = 0.95
 _FIGURES = (
     "delay",
     "full_delay",
-    "arrived_delay",
     "travel_time",
     "waiting_time",
     "departed",
@@ -228,7 +227,7 @@ def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: S
     _draw(right, [row["decisions"] / 1000.0 for row in rows], delays, baseline)
     left.set_xlabel("training time (min)")
     right.set_xlabel("decisions (thousands)")
-    left.set_ylabel("mean delay of arrived vehicles (s)")
+    left.set_ylabel("mean delay per vehicle (s)")
     handles, labels = right.get_legend_handles_labels()
     if handles:
         right.legend(handles, labels, frameon=False, loc="upper right")

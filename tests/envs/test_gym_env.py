@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import envs
+from envs.backends import open_session
 from envs.gym_env import SignalsEnv
-from envs.scenarios import Scenario
+from envs.scenarios import Scenario, find
+from envs.signals import SignalControl
+from envs.simulation import Simulation
+from envs.trips import read_trips, trip_options
 
 
 @contextmanager
@@ -137,3 +142,32 @@ def test_mistakes_say_what_would_be_right(live_sumos: Callable[[], list[psutil.P
         with pytest.raises(ValueError, match=r"signal A0: phase 9, must be 0 to 3"):
             env.unwrapped.step(np.array([9]))
     assert live_sumos() == []
+
+
+def test_the_delay_of_a_whole_episode_counts_those_under_way() -> None:
+    """Against the trip records of an evaluation: same controller, same seed, and too little time for most to arrive."""
+    scenario = find("single")
+    simulation = Simulation(scenario, episode_seconds=200.0)
+    try:
+        for seed in (3, 7):  # nothing of the first episode may be left in the second
+            simulation.reset(seed)
+            truncated = False
+            while not truncated:
+                simulation.send([0])
+                outcome = simulation.receive()
+                truncated = outcome.truncated
+    finally:
+        simulation.close()
+    with tempfile.TemporaryFile() as file:
+        session = open_session(scenario, "traci", extra_options=trip_options(file))
+        task = SignalControl(session.network, 3.0, 5.0)
+        session.reset(seed=7)
+        session.install(task.programs)
+        session.send([], 200.0)
+        session.receive()
+        session.finish()
+        session.close()
+        trips = read_trips(file)
+    assert 0 < trips.arrived.sum() < trips.departed.sum() - 20
+    delay = (trips.time_loss + trips.depart_delay)[trips.departed].mean()
+    assert outcome.info["delay"] == pytest.approx(delay, abs=0.05)
