@@ -159,6 +159,7 @@ class Display:
             yield
         except (OSError, SystemExit):
             self._console.quiet = True
+            self._live = None
 
     def _draw(self) -> None:
         with self._forgiving():

@@ -120,8 +120,10 @@ class Learner:
         horizon = 1.0 / (1.0 - min(self._weights.discount, 0.999))
         size = batch.rewards.abs().sum() / batch.valid.sum().clamp(min=1) * horizon
         size = self._world.mean(size.clamp(min=1e-3))
-        first = self._reward_scale == 0
-        self._reward_scale = torch.where(first, size, _SCALE_MEMORY * self._reward_scale + (1 - _SCALE_MEMORY) * size)
+        followed = torch.where(
+            self._reward_scale == 0, size, _SCALE_MEMORY * self._reward_scale + (1 - _SCALE_MEMORY) * size
+        )
+        self._reward_scale = torch.where(followed.isfinite(), followed, self._reward_scale)
 
     def flat_weights(self) -> NDArray[np.float32]:
         """All weights as one vector, the way they travel to collectors."""

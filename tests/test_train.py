@@ -295,6 +295,21 @@ def test_cuda_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--device cuda" in refusal(capsys, *quick(tmp_path / "run", "--device", "cuda"))
 
 
+def test_a_folder_that_cannot_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert f"--run-dir {folder}: cannot be a folder" in refusal(
+            capsys, "--scenario", "single", "--run-dir", str(folder)
+        )
+
+
+def test_the_settings_of_a_run_can_begin_another(copy: Path) -> None:
+    settings = config.load(["--config", str(copy / "config.yaml")])
+    assert settings.run.run_dir is None
+    assert not settings.run.resume
+    assert settings.env.scenario == "single"
+
+
 def write_scenario(folder: Path, net: str = "net.net.xml", routes: str = "<routes/>") -> Path:
     """A .sumocfg beside its demand."""
     (folder / "demand.rou.xml").write_text(routes)

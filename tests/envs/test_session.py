@@ -315,3 +315,15 @@ def test_sumo_dies_with_its_owner(busy: bool) -> None:
 def test_an_unknown_backend_says_which_there_are() -> None:
     with pytest.raises(ValueError, match=r"^backend 'tracy': must be 'traci' or 'libsumo'$"):
         open_session(find("single"), "tracy")
+
+
+def test_our_seed_counts_whatever_the_configuration_says(tmp_path: Path) -> None:
+    """``<random>`` would draw a new seed for every episode."""
+    original = find("single")
+    content = original.config.read_text().replace("</configuration>", '<random value="true"/></configuration>')
+    for name in ("single.net.xml", "single.rou.xml"):
+        content = content.replace(f'"{name}"', f'"{original.config.parent / name}"')
+    config = tmp_path / "random.sumocfg"
+    config.write_text(content)
+    session = opened(str(config))
+    assert same(episode(session, 5), episode(session, 5))

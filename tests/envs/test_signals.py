@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from functools import cache
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,5 +157,40 @@ def test_signals_that_cannot_be_controlled_keep_their_own_program() -> None:
         lights = simulation.session.client.trafficlight
         assert {name: lights.getProgram(name) for name in fixed} == fixed
         assert {lights.getProgram(signal.id) for signal in simulation.network.signals} == {"platoon"}
+    finally:
+        simulation.close()
+
+
+def test_plans_by_the_time_of_day_do_not_take_a_signal_away(tmp_path: Path) -> None:
+    """SUMO switches to the plan of the night at 110 s, in the middle of a decision; from the next one on we rule."""
+    original = find("single")
+    folder = original.config.parent
+    net = ET.parse(folder / "single.net.xml")
+    (program,) = net.iter("tlLogic")
+    signal = program.attrib["id"]
+    program.attrib["programID"] = "night"
+    additional = ET.Element("additional")
+    additional.append(program)
+    plans = ET.SubElement(additional, "WAUT", refTime="0", id="plans", startProg="0")
+    ET.SubElement(plans, "wautSwitch", time="110", to="night")
+    ET.SubElement(additional, "wautJunction", wautID="plans", junctionID=signal)
+    ET.ElementTree(additional).write(tmp_path / "plans.add.xml")
+    content = original.config.read_text()
+    for name in ("single.net.xml", "single.rou.xml"):
+        content = content.replace(f'"{name}"', f'"{folder / name}"')
+    config = tmp_path / "plans.sumocfg"
+    config.write_text(content.replace("<net-file", '<additional-files value="plans.add.xml"/><net-file', 1))
+    simulation = Simulation(find(str(config)))
+    try:
+        simulation.reset(seed=1)
+        (controlled,) = simulation.network.signals
+        assert set(controlled.programs) == {"0", "night"}
+        generator = np.random.default_rng(0)
+        for _ in range(40):
+            simulation.send(generator.integers(4, size=1))
+            outcome = simulation.receive()
+            state = simulation.session.client.trafficlight.getRedYellowGreenState(signal)
+            if outcome.frame.time != 120.0:  # the decision in which SUMO switched
+                assert state == controlled.greens[int(outcome.frame.shown[0])], outcome.frame.time
     finally:
         simulation.close()

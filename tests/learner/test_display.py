@@ -226,3 +226,17 @@ def test_the_terminal_is_given_back_when_the_run_fails() -> None:
     with pytest.raises(ZeroDivisionError), Display(TARGET, on) as display:
         display.message(f"{1 / 0}")
     assert printed(on).endswith("\x1b[?25h")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_goes_on_when_nobody_can_read_any_more(terminal: bool) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError("Input/output error")
+
+    on = Console(file=Gone(), force_terminal=terminal, _environ={"TERM": "xterm"})
+    with Display(TARGET, on) as display:
+        display.message("hello")
+        display.update({"decisions": 3})
+        display.update({"state": "paused"})
+    assert on.quiet

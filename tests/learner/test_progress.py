@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,3 +62,15 @@ def test_memory_of_collectors_counts_and_that_of_the_dead_does_not() -> None:
     alone = Progress().values(STATUS)["memory_bytes"]
     together = Progress().values({**STATUS, "collectors": collectors})["memory_bytes"]
     assert together > alone * 0.9
+
+
+def test_a_pause_is_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("learner.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress = Progress()
+    now[0] = 100.0  # of starting up
+    progress.begin()
+    for at, paused in ((107.0, False), (250.0, True), (253.0, False)):
+        now[0] = at
+        progress.tick(paused)
+    assert progress.elapsed == 10.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from learner.stopping import StopRequest
+from learner.stopping import StopRequest, StopRequestedError
 
 PROGRAM = """
 import os, signal
@@ -58,3 +58,29 @@ def test_the_first_signal_asks_and_the_second_ends(
     assert program.poll() is None
     program.send_signal(second)
     assert program.wait(10) == 128 + second
+
+
+def test_a_closing_terminal_may_say_so_twice(program: subprocess.Popen[str]) -> None:
+    assert heard(program) == "installed False"
+    for _ in range(2):
+        program.send_signal(signal.SIGHUP)
+        assert heard(program) == "asked True"
+    assert program.poll() is None
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As ``nohup`` has it."""
+    check = (
+        "import signal; from learner.stopping import StopRequest; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "stop = StopRequest(); stop.install(); signal.raise_signal(signal.SIGHUP); print(stop.requested)"
+    )
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_something_long_can_be_left() -> None:
+    stop = StopRequest()
+    stop.raise_if_requested()
+    stop.request()
+    with pytest.raises(StopRequestedError):
+        stop.raise_if_requested("an episode", 3)

@@ -12,7 +12,7 @@ from torch.nn.utils import parameters_to_vector
 
 from graph.policy import PolicyShape, SignalPolicy
 from learner import checkpoints
-from learner.errors import CheckpointError
+from learner.errors import CheckpointError, DivergedError
 from learner.losses import actor_critic_loss
 from learner.update import Learner
 from tests.learner.examples import ALONE, WEIGHTS, make_batch, make_learner, make_policy
@@ -190,3 +190,17 @@ def test_gradients_travel_once_per_step_however_many_batches() -> None:
         # The first step may still use other buckets than the later ones: DDP sorts them by the order of arrival.
         assert counts[0] >= 1
         assert counts[1] == counts[2] == 1
+
+
+def test_a_step_that_is_no_number_is_left_out_and_many_are_the_end() -> None:
+    learner = make_learner()
+    before = learner.flat_weights()
+    broken = replace(make_batch(0), rewards=torch.full_like(make_batch(0).rewards, torch.nan))
+    assert learner.update([broken])["skipped"] == 1.0
+    np.testing.assert_array_equal(learner.flat_weights(), before)
+    for _ in range(48):
+        learner.version = 1  # or the batch would soon be too old to count
+        learner.update([broken])
+    learner.version = 1
+    with pytest.raises(DivergedError, match="--learning-rate"):
+        learner.update([broken])
