@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -215,4 +216,5 @@ def report(options: argparse.Namespace, conditions: Conditions, episodes: Sequen
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job would ignore it
     sys.exit(main(sys.argv[1:]))

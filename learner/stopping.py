@@ -22,10 +22,11 @@ class StopRequest:
     def install(self) -> None:
         """Listen for signals from now on. As process 1 of a container nobody else would.
 
-        What the caller has chosen to ignore stays ignored: ``nohup`` works.
+        A hangup that is ignored already stays ignored: that is what ``nohup`` asks for. An interrupt does not: scripts
+        start background jobs that way, and somebody who sends it to one of them wants it to stop.
         """
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def request(self) -> None:

@@ -100,7 +100,7 @@ class TrainRun:
 
     def wait_until_it_listens(self) -> None:
         """Until it has handlers, which is long before all is imported; Python's own catches SIGINT from the start."""
-        self.wait_for(lambda: catches(self.process.pid, signal.SIGHUP), "a handler for SIGHUP")
+        self.wait_for(lambda: catches(self.process.pid, signal.SIGTERM), "a handler for SIGTERM")
 
     def said(self) -> str:
         return self.output + self.errors
