@@ -135,8 +135,8 @@ def test_a_window_in_which_no_vehicle_enters_is_the_users_mistake() -> None:
 def test_an_episode_that_takes_too_long_is_named_and_ended() -> None:
     scenario, network = single()
     slow = Conditions(decision_interval=0.1)
-    with pytest.raises(EvaluationError, match=r"fixed on scenario single, seed \d has not ended within 0.5 s"):
-        evaluate(scenario, network, ["fixed"], [1, 2, 3], slow, processes=2, timeout=0.5)
+    with pytest.raises(EvaluationError, match=r"fixed on scenario single, seed \d has not ended within 0.02 s"):
+        evaluate(scenario, network, ["fixed"], [1, 2, 3], slow, processes=2, timeout=0.02)
     wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
 
 
