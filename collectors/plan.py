@@ -14,7 +14,6 @@ from envs.scenarios import Scenario
 from graph.policy import PolicyShape
 
 RESERVED_SEEDS = 2**16  # SUMO seeds below are for evaluation and never trained on
-_ENLARGED = 1.5  # vehicles that a slot is sized for, in units of those that are there on average
 _TYPICAL_DENSITY = 1 / 40.0  # vehicles per m of lane: beyond it a fragment ends early
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs import sumocfg
 from envs.backends import open_session
-from envs.network import Network, Signal, is_road
+from envs.network import Network, Signal
 from envs.scenarios import Scenario
 from envs.session import Session
 from envs.simulation import no_signals
@@ -62,16 +59,12 @@ class Report:
     @property
     def road_lanes(self) -> int:
         """Lanes of roads; those inside junctions do not count."""
-        return int(self._on_road.sum())
+        return self.network.road_lanes
 
     @property
     def road_km(self) -> float:
         """Their length together."""
-        return float(self.network.lane_length[self._on_road].sum()) / 1000
-
-    @property
-    def _on_road(self) -> NDArray[np.bool_]:
-        return np.array([is_road(lane) for lane in self.network.lane_ids], bool)
+        return float(self.network.lane_length[self.network.on_road].sum()) / 1000
 
     def neighbours(self, signal: Signal) -> list[str]:
         """Ids of the signals that vehicles reach next, coming from this one."""

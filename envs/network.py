@@ -79,13 +79,18 @@ class Network:
         return int(self.phase_start[-1])
 
     @property
+    def on_road(self) -> NDArray[np.bool_]:
+        """Which lanes belong to roads, [L]; those inside junctions do not."""
+        return np.array([is_road(lane) for lane in self.lane_ids], bool)
+
+    @property
     def road_lanes(self) -> int:
-        """Lanes of roads, without those inside junctions."""
-        return sum(map(is_road, self.lane_ids))
+        """Number of lanes of roads."""
+        return int(self.on_road.sum())
 
     @property
     def jam_capacity(self) -> int:
-        """Vehicles that fit into the network bumper to bumper, at 5 m each: no frame is larger."""
+        """Cars that fit into the network bumper to bumper, at 5 m each."""
         return int(self.lane_length.sum() / 5.0) + len(self.lane_ids)
 
     def lane_lookup(self) -> dict[bytes, int]:
