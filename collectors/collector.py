@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.utils import vector_to_parameters
 
 from buffers.fragments import Decision
 from buffers.slots import Slots
@@ -120,7 +118,7 @@ class Collector:
             driver.cut()
         if self._weights.version != self._version:
             vector, self._version = self._weights.read()
-            vector_to_parameters(torch.from_numpy(vector), self._actor.policy.parameters())
+            self._actor.policy.load(vector)
             self._row["version"] = self._version
         self._left = self._plan.fragment_length
 

@@ -44,7 +44,7 @@ class EnvDriver:
         self.episode += 1
         self._decision = 0
         seed, self.generator = self._plan.seeds(self.env, self.episode)
-        self.frame, _ = self._simulation.reset(seed)
+        self.frame = self._simulation.reset(seed)
 
     def open(self, version: int) -> bool:
         """Have a slot to write into, for a fragment of this version; False while all slots wait to be read."""
@@ -89,7 +89,8 @@ class EnvDriver:
         self._decision += 1
         if outcome.terminated or outcome.truncated:
             seconds = outcome.frame.time - self._plan.scenario.begin
-            self._writer.end_episode(outcome.terminated, outcome.truncated, {**outcome.info, "seconds": seconds})
+            summary = {**self._simulation.info(), "seconds": seconds}
+            self._writer.end_episode(outcome.terminated, outcome.truncated, summary)
             self.cut()
             self.begin_episode()
         elif self._writer.full:

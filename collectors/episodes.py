@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from envs.backends import open_session
 from envs.controllers import CLASSICAL, Controller
 from envs.errors import ScenarioError
 from envs.network import Network
 from envs.scenarios import Scenario
-from envs.session import Session, Snapshot
+from envs.session import Session
 from envs.signals import Frame, SignalControl
 from envs.simulation import no_signals
 from envs.trips import Trips, read_trips, trip_options
@@ -58,7 +57,7 @@ class PolicyController:
         session.install(task.programs)
         policy = self._policy
         self._actor = Actor(Topology.of(session.network), policy.shape, policy.radius)
-        vector_to_parameters(torch.from_numpy(policy.weights), self._actor.policy.parameters())
+        self._actor.policy.load(policy.weights)
         self._generators = [np.random.default_rng(seed)] if policy.sampled else None
 
     def act(self, frame: Frame) -> NDArray[np.int16]:
@@ -126,7 +125,8 @@ def run_episode(
         try:
             if not session.network.signals:
                 raise ScenarioError(no_signals(scenario, session.network))
-            last = _drive(session, make_controller(recipe), seed, conditions)
+            _drive(session, make_controller(recipe), seed, conditions)
+            totals = session.totals()
             session.finish()
         finally:
             session.close()
@@ -134,11 +134,11 @@ def run_episode(
     if not trips.departed.any():
         raise ScenarioError(f"scenario {scenario.name}: no vehicle enters the network within its time window")
     name = recipe.name if isinstance(recipe, Policy) else recipe
-    return _measure(name, seed, trips, last.totals, time.monotonic() - began)
+    return _measure(name, seed, trips, totals, time.monotonic() - began)
 
 
-def _drive(session: Session, controller: Controller, seed: int, conditions: Conditions) -> Snapshot:
-    """Let a controller act from the beginning to the end of an episode; return how it ended."""
+def _drive(session: Session, controller: Controller, seed: int, conditions: Conditions) -> None:
+    """Let a controller act from the beginning to the end of an episode."""
     scenario = session.scenario
     end = min(scenario.end, scenario.begin + (conditions.episode_seconds or float("inf")))
     task = SignalControl(session.network, conditions.yellow_time, conditions.min_green)
@@ -151,7 +151,6 @@ def _drive(session: Session, controller: Controller, seed: int, conditions: Cond
         commands = [] if wanted is None else task.commands(wanted, snapshot.time)
         session.send(commands, min(snapshot.time + conditions.decision_interval, end))
         snapshot = session.receive()
-    return snapshot
 
 
 def _measure(controller: str, seed: int, trips: Trips, totals: dict[str, float], wall: float) -> Episode:

@@ -123,9 +123,8 @@ def _simulate(session: Session, scenario: Scenario, limit: float) -> Demand:
     began, now = time.monotonic(), scenario.begin
     while now < scenario.end and (now == scenario.begin or time.monotonic() - began < limit):
         session.send([], min(now + _STRIDE, scenario.end))
-        snapshot = session.receive()
-        now = snapshot.time
-    totals = snapshot.totals
+        now = session.receive().time
+    totals = session.totals()
     return Demand(
         simulated=now - scenario.begin,
         wall=time.monotonic() - began,

@@ -60,15 +60,15 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode on the live SUMO; a seed makes it, and those after it, reproducible."""
         super().reset(seed=seed)
-        frame, info = self._simulation.reset(int(self.np_random.integers(_SEEDS)))
-        return self._observation(frame), {**info, "action_mask": frame.allowed}
+        frame = self._simulation.reset(int(self.np_random.integers(_SEEDS)))
+        return self._observation(frame), {**self._simulation.info(), "action_mask": frame.allowed}
 
     def step(self, action: NDArray[np.int64]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Simulate one decision interval."""
         self._simulation.send(action)
         outcome = self._simulation.receive()
         info = {
-            **outcome.info,
+            **self._simulation.info(),
             "rewards": outcome.rewards,
             "costs": outcome.costs,
             "action_mask": outcome.frame.allowed,

@@ -93,10 +93,6 @@ class Network:
         """Cars that fit into the network bumper to bumper, at 5 m each."""
         return int(self.lane_length.sum() / 5.0) + len(self.lane_ids)
 
-    def lane_lookup(self) -> dict[bytes, int]:
-        """Lane id, as TraCI sends it, to lane index."""
-        return {name.encode(): index for index, name in enumerate(self.lane_ids)}
-
 
 def read_network(client: Any) -> Network:
     """Read the network of a running simulation.

@@ -14,7 +14,7 @@ import numpy as np
 import traci.constants as tc
 from numpy.typing import NDArray
 
-from envs.codec import EVERYWHERE, VehicleRecords
+from envs.codec import EVERYWHERE
 from envs.network import Network
 from envs.programs import SwitchingProgram
 from envs.scenarios import Scenario
@@ -23,7 +23,7 @@ from envs.scenarios import Scenario
 X, Y, SPEED, ACCELERATION, ANGLE, LANE_POSITION, WAITING, CONTROLLED = range(8)
 NUM_COLUMNS = 8
 
-# Running statistics that SUMO keeps anyway, read as simulation parameters with every decision.
+# Running statistics that SUMO keeps anyway, as simulation parameters.
 TOTALS = {
     "departed": "stats.vehicles.inserted",
     "running": "stats.vehicles.running",
@@ -42,14 +42,12 @@ class Snapshot:
 
     ``vehicles`` is float32 [V, 8]: x m, y m, speed m/s, acceleration m/s², angle ° (0: north, clockwise), position on
     the lane m, waiting time s, 1 where the vehicle is controlled. ``lanes`` is int32 [V], -1 off the network. Rows are
-    sorted by vehicle id. ``totals`` are the episode's statistics so far, see ``TOTALS``; mean time loss and departure
-    delay (s) are those of the vehicles that have arrived.
+    sorted by vehicle id.
     """
 
     time: float
     vehicles: NDArray[np.float32]
     lanes: NDArray[np.int32]
-    totals: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,11 @@ class Session(Protocol):
 
     def observe(self) -> Snapshot:
         """The present instant, without simulating."""
+
+    def totals(self) -> dict[str, float]:
+        """The episode's statistics so far, see ``TOTALS``; mean time loss and departure delay (s) are those of the
+        vehicles that have arrived.
+        """
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         """Replace the program of each named signal; to be repeated after every reset."""
@@ -116,14 +119,13 @@ def simulation_options(scenario: Scenario, seed: int, time_to_teleport: float, e
     ]
 
 
-def make_snapshot(
-    time: float, records: VehicleRecords, lane_lookup: dict[bytes, int], totals: dict[str, float]
-) -> Snapshot:
-    """Turn a bulk read into the arrays that tasks work with."""
-    vehicles = np.zeros((len(records.ids), NUM_COLUMNS), np.float32)
-    vehicles[:, :CONTROLLED] = records.values
-    lanes = np.fromiter((lane_lookup.get(lane, -1) for lane in records.lanes), np.int32, len(records.lanes))
-    return Snapshot(time, vehicles, lanes, totals)
+def time_after(now: float, until: float, step: float) -> float:
+    """What SUMO's clock shows (s) once it was told at ``now`` to simulate until ``until``, in steps of ``step``.
+
+    SUMO counts in whole milliseconds.
+    """
+    present, target, each = round(now * 1000), round(until * 1000), round(step * 1000)
+    return (present + max(0, -((present - target) // each)) * each) / 1000
 
 
 def delays_under_way(client: Any, junction: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from envs.backends import open_session
 from envs.errors import ScenarioError, SumoError
 from envs.network import Network
 from envs.scenarios import Scenario
-from envs.session import SPEED, WAITING, Session, Snapshot
+from envs.session import SPEED, WAITING, Session
 from envs.signals import HALTING, Frame, SignalControl
 
 
@@ -21,8 +21,7 @@ class Outcome:
     """What came of one decision.
 
     ``frame`` is the successor; ``rewards`` and ``costs`` are float32 [S]. ``truncated`` marks the end of the time
-    window; signal control has no terminal state, so ``terminated`` stays False. ``info`` describes the episode so far,
-    see ``Simulation.info``.
+    window; signal control has no terminal state, so ``terminated`` stays False.
     """
 
     frame: Frame
@@ -30,7 +29,6 @@ class Outcome:
     costs: NDArray[np.float32]
     terminated: bool
     truncated: bool
-    info: dict[str, float]
 
 
 class Simulation:
@@ -67,66 +65,71 @@ class Simulation:
             raise ScenarioError(no_signals(scenario, self.network))
         self.task = SignalControl(self.network, yellow_time, min_green, reward)
 
-    def reset(self, seed: int) -> tuple[Frame, dict[str, float]]:
+    def reset(self, seed: int) -> Frame:
         """Begin an episode; ``seed`` decides everything random in SUMO."""
         self.session.reset(seed)
         self.session.install(self.task.programs)
-        snapshot = self.session.observe()
-        self.task.begin(snapshot.time)
-        self._time = snapshot.time
-        self._reward_sum = 0.0
-        return self.task.frame(snapshot), self.info(snapshot, 0.0)
+        self._snapshot = self.session.observe()
+        self.task.begin(self._snapshot.time)
+        self._cost = 0.0
+        self._return = 0.0
+        return self.task.frame(self._snapshot)
 
     def send(self, actions: Sequence[int] | NDArray[np.integer]) -> None:
         """Start a decision: the wanted green phase of each signal, int [S]."""
-        until = min(self._time + self._interval, self.end)
-        self.session.send(self.task.commands(actions, self._time), until)
+        now = self._snapshot.time
+        self.session.send(self.task.commands(actions, now), min(now + self._interval, self.end))
 
     def receive(self) -> Outcome:
         """Wait for what the decision led to."""
-        snapshot = self.session.receive()
-        self._time = snapshot.time
+        snapshot = self._snapshot = self.session.receive()
         rewards, costs = self.task.rewards(snapshot), self.task.costs(snapshot)
-        self._reward_sum += float(rewards.sum())
-        truncated = snapshot.time >= self.end - 1e-6
-        info = self.info(snapshot, float(costs.sum()))
-        if truncated:
-            info["delay"] = self._final_delay(snapshot)
-        return Outcome(self.task.frame(snapshot), rewards, costs, False, truncated, info)
+        self._return += float(rewards.sum())
+        self._cost = float(costs.sum())
+        return Outcome(self.task.frame(snapshot), rewards, costs, False, self.ended)
 
-    def _final_delay(self, snapshot: Snapshot) -> float:
-        """Mean delay of all vehicles that departed (s), as an evaluation has it: congestion must not hide vehicles."""
-        under_way = self.session.delays_under_way()
-        arrived, total = snapshot.totals["arrived"], snapshot.totals["arrived"] + len(under_way)
-        if not total:
-            raise ScenarioError(f"scenario {self.scenario.name}: no vehicle enters the network within its time window")
-        arrived_delay = snapshot.totals["time_loss"] + snapshot.totals["depart_delay"]
-        return float((arrived * arrived_delay + under_way.sum()) / total)
+    @property
+    def ended(self) -> bool:
+        """Whether the time window is over."""
+        return self._snapshot.time >= self.end - 1e-6
 
-    def info(self, snapshot: Snapshot, cost: float) -> dict[str, float]:
-        """The episode in numbers.
+    def info(self) -> dict[str, float]:
+        """The episode so far in numbers; asks SUMO, so that it is not for every decision of a collector.
 
         ``delay``: mean time loss plus departure delay of the vehicles that have arrived so far (s, 0 before the first
         one does); at the end of the episode those still under way count too; ``queue``: standing vehicles;
         ``waiting_time``: their mean waiting time (s); ``throughput``: vehicles arrived; ``running``,
-        ``waiting_to_depart``: vehicles; ``teleports``, ``collisions``; ``cost`` of this decision; ``return``: sum of
-        all rewards so far.
+        ``waiting_to_depart``: vehicles; ``teleports``, ``collisions``; ``cost`` of the last decision; ``return``: sum
+        of all rewards so far.
         """
-        totals = snapshot.totals
-        standing = snapshot.vehicles[:, SPEED] < HALTING
+        totals = self.session.totals()
+        vehicles = self._snapshot.vehicles
+        standing = vehicles[:, SPEED] < HALTING
+        delay = totals["time_loss"] + totals["depart_delay"]
         return {
-            "time": snapshot.time,
-            "delay": totals["time_loss"] + totals["depart_delay"],
+            "time": self._snapshot.time,
+            "delay": self._final_delay(totals["arrived"], delay) if self.ended else delay,
             "queue": float(standing.sum()),
-            "waiting_time": float(snapshot.vehicles[standing, WAITING].mean()) if standing.any() else 0.0,
+            "waiting_time": float(vehicles[standing, WAITING].mean()) if standing.any() else 0.0,
             "throughput": totals["arrived"],
             "running": totals["running"],
             "waiting_to_depart": totals["waiting_to_depart"],
             "teleports": totals["teleports"],
             "collisions": totals["collisions"],
-            "cost": cost,
-            "return": self._reward_sum,
+            "cost": self._cost,
+            "return": self._return,
         }
+
+    def _final_delay(self, arrived: float, mean: float) -> float:
+        """Mean delay of all vehicles that departed (s), as an evaluation has it: congestion must not hide vehicles.
+
+        ``arrived`` vehicles have a ``mean`` delay.
+        """
+        under_way = self.session.delays_under_way()
+        total = arrived + len(under_way)
+        if not total:
+            raise ScenarioError(f"scenario {self.scenario.name}: no vehicle enters the network within its time window")
+        return float((arrived * mean + under_way.sum()) / total)
 
     def close(self) -> None:
         """End SUMO; closing twice is fine."""

@@ -7,11 +7,10 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import traci.constants as tc
@@ -21,6 +20,8 @@ from traci.exceptions import FatalTraCIError, TraCIException
 
 from envs import codec, sumo
 from envs.errors import SumoError
+from envs.last_words import LastWords
+from envs.mail import Mail
 from envs.network import Network, read_network
 from envs.programs import SwitchingProgram
 from envs.scenarios import Scenario
@@ -30,15 +31,21 @@ from envs.session import (
     Snapshot,
     delays_under_way,
     install_programs,
-    make_snapshot,
     simulation_options,
+    time_after,
 )
 
 _ATTEMPTS = 5  # ports to try
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
-_QUOTE = 2000  # bytes of SUMO's own words in an error
 _SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
+
+# Bytes of SUMO's answers, at the very least.
+_OBEYED = 7  # to a command
+_STEPPED = 4 + _OBEYED + 4  # to a step
+_OBSERVED = 4 + _OBEYED + 6  # to a bulk read
+
+_BROKEN = (OSError, FatalTraCIError, TraCIException, codec.ProtocolError)
 
 
 class TraciSession:
@@ -61,22 +68,28 @@ class TraciSession:
         self._options = (time_to_teleport, tuple(extra_options))
         self._step_limit = step_limit
         self._process: subprocess.Popen[bytes] | None = None
-        # SUMO writes its errors into a file without a name: nothing to clean up, whoever is killed.
-        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
-        self._buffer = bytearray()
+        self._words = LastWords()
         self._pending = 0  # commands whose answers come before that of the step
-        self._owed = 0  # messages that SUMO has yet to send
+        self._watching = False  # every step brings all vehicles
+        self._switched = False  # the answer to that comes first
         self.client = self._start(start_limit)
         try:
             with self._explained():
                 self.network = network or read_network(self.client)
+                self._step = float(self.client.simulation.getDeltaT())  # s
+                self._time = float(self.client.simulation.getTime())  # s
         except BaseException:
             self.close()
             raise
-        self._lane_lookup = self.network.lane_lookup()
-        parameters = (codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_PARAMETER, key) for key in TOTALS.values())
-        now = codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_TIME)
-        self._bulk_read = codec.message(*codec.read_all_vehicles(self.network.junction), now, *parameters)
+        self._lanes = codec.LaneIndex(self.network.lane_ids)
+        junction = self.network.junction
+        self._watch = codec.message(codec.watch_all_vehicles(junction))
+        self._drop = codec.message(codec.drop_subscriptions(junction))
+        self._read = codec.message(codec.read_all_vehicles(junction))
+        self._look = codec.message(codec.read_all_vehicles(junction), codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_TIME))
+        self._statistics = codec.message(
+            *(codec.get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_PARAMETER, key) for key in TOTALS.values())
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -95,12 +108,12 @@ class TraciSession:
                 self._process = self._spawn(port)
                 connection = self._connect(port, deadline)
             if connection is not None:
-                connection._socket.settimeout(self._step_limit)
+                self._mail = Mail(connection._socket, self._step_limit)
                 return connection
-            if "port" not in self._last_words().lower() or attempt == _ATTEMPTS - 1:
+            if "port" not in self._words.text().lower() or attempt == _ATTEMPTS - 1:
                 break
         self.close_process()
-        raise SumoError(f"SUMO could not start with {self.scenario.config}: {self._quote()}")
+        raise SumoError(f"SUMO could not start with {self.scenario.config}: {self._words.quote()}")
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         parent = os.getpid()
@@ -116,7 +129,7 @@ class TraciSession:
             [sumo.binary("sumo"), *options, "--remote-port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=self._words,
+            stderr=self._words.fileno(),
             env=sumo.environment(),
             start_new_session=True,  # Ctrl-C is for us; SUMO ends when we say so
             preexec_fn=die_with_parent,
@@ -131,106 +144,74 @@ class TraciSession:
             except OSError:
                 if time.monotonic() > deadline:
                     self.close_process()
-                    raise SumoError(f"SUMO did not listen on port {port} in time: {self._quote()}") from None
+                    raise SumoError(f"SUMO did not listen on port {port} in time: {self._words.quote()}") from None
                 time.sleep(_POLL)
         return None
 
     def reset(self, seed: int) -> None:
         time_to_teleport, extra = self._options
         with self._explained():
-            while self._owed:  # somebody was interrupted between send and receive, in a notebook for example
-                self._next_message()
+            while self._mail.owed:  # somebody was interrupted between send and receive, in a notebook for example
+                self._mail.next()
+            self._watching = False
             self.client.load(simulation_options(self.scenario, seed, time_to_teleport, extra))
-            self.client.simulation.getTime()  # answered once the scenario is loaded
+            self._time = float(self.client.simulation.getTime())  # answered once the scenario is loaded
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         with self._explained():
             install_programs(self.client, self.network, programs)
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
-        # Three messages sent at once, so that SUMO never waits for us between them. In a single message SUMO would
-        # answer neither what precedes a step nor what follows it.
-        phases = [codec.set_phase(command.signal, command.phase) for command in commands]
-        step = codec.message(codec.step_until(until))
-        with self._explained():
-            self._socket.sendall((codec.message(*phases) if phases else b"") + step + self._bulk_read)
-        self._owed = 3 if phases else 2
-        self._pending = len(phases)
+        after = time_after(self._time, until, self._step)
+        # Where every simulation step is a decision, SUMO is told once to send all vehicles with each of them.
+        watching = after - self._time < 1.5 * self._step
+        switch = b"" if watching == self._watching else self._watch if watching else self._drop
+        phases = codec.message(*(codec.set_phase(c.signal, c.phase) for c in commands)) if commands else b""
+        read = b"" if watching else self._read
+        self._watching, self._switched, self._pending = watching, bool(switch), len(commands)
+        least = _STEPPED + (4 + _OBEYED) * bool(switch) + (4 + _OBEYED * len(commands)) * bool(commands)
+        # Messages sent at once, so that SUMO never waits for us between them. In a single message SUMO would answer
+        # neither what precedes a step nor what follows it.
+        outgoing = (switch, phases, codec.message(codec.step_until(until)), read)
+        try:
+            self._mail.send(b"".join(outgoing), sum(map(bool, outgoing)), least + _OBSERVED * (not watching))
+        except _BROKEN as error:
+            raise self._failure(error) from error
+        self._time = after
 
     def receive(self) -> Snapshot:
-        with self._explained():
+        try:
+            if self._switched:
+                self._mail.next().status(tc.CMD_SUBSCRIBE_JUNCTION_CONTEXT)
             if self._pending:
-                answers = codec.Reply(self._next_message())
+                answers = self._mail.next()
                 for _ in range(self._pending):
                     answers.status(tc.CMD_SET_TL_VARIABLE)
-            codec.Reply(self._next_message()).status(tc.CMD_SIMSTEP)
-            return self._snapshot(codec.Reply(self._next_message()))
+            reply = self._mail.next()
+            reply.status(tc.CMD_SIMSTEP)
+            if not self._watching:
+                reply = self._mail.next()
+                reply.status(tc.CMD_SUBSCRIBE_JUNCTION_CONTEXT)
+            elif (found := reply.subscriptions()) != 1:
+                raise codec.ProtocolError(f"SUMO's step brings {found} subscriptions where one was asked for")
+            return Snapshot(self._time, *reply.vehicles(self._lanes))
+        except _BROKEN as error:
+            raise self._failure(error) from error
 
     def observe(self) -> Snapshot:
         with self._explained():
-            self._socket.sendall(self._bulk_read)
-            self._owed = 1
-            return self._snapshot(codec.Reply(self._next_message()))
+            self._mail.send(self._look, 1, _OBSERVED)
+            reply = self._mail.next()
+            reply.status(tc.CMD_SUBSCRIBE_JUNCTION_CONTEXT)
+            vehicles, lanes = reply.vehicles(self._lanes)
+            self._time = float(reply.value(tc.CMD_GET_SIM_VARIABLE))  # somebody may have stepped with the client
+            return Snapshot(self._time, vehicles, lanes)
 
-    def _snapshot(self, reply: codec.Reply) -> Snapshot:
-        records = reply.vehicles()
-        now = float(reply.value(tc.CMD_GET_SIM_VARIABLE))
-        totals = {name: float(reply.value(tc.CMD_GET_SIM_VARIABLE)) for name in TOTALS}
-        return make_snapshot(now, records, self._lane_lookup, totals)
-
-    def _next_message(self) -> bytes:
-        """The next whole message from SUMO, without its length."""
-        buffer = self._buffer
-        while len(buffer) < 4 or len(buffer) < (length := int.from_bytes(buffer[:4])):
-            received = self._socket.recv(1 << 20)
-            if not received:
-                raise FatalTraCIError("connection closed")
-            buffer += received
-        content = bytes(memoryview(buffer)[4:length])
-        del buffer[:length]
-        self._owed -= 1
-        return content
-
-    @property
-    def _socket(self) -> socket.socket:
-        """The socket under the ``traci`` connection, which drops it when the connection breaks."""
-        if self.client._socket is None:
-            raise FatalTraCIError("connection closed")
-        return self.client._socket
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO."""
-        began = time.monotonic()
-        try:
-            yield
-        except (OSError, FatalTraCIError, TraCIException, codec.ProtocolError) as error:
-            # The stock client calls a connection closed that it gave up itself.
-            overdue = isinstance(error, FatalTraCIError) and time.monotonic() - began >= self._step_limit
-            raise self._failure(TimeoutError() if overdue else error) from error
-
-    def _last_words(self) -> str:
-        size = os.fstat(self._words.fileno()).st_size
-        return os.pread(self._words.fileno(), _QUOTE, max(0, size - _QUOTE)).decode(errors="replace").strip()
-
-    def _quote(self) -> str:
-        lines = [line.strip() for line in self._last_words().splitlines() if line.strip()]
-        return "SUMO's last words: " + " / ".join(lines[-6:]) if lines else "SUMO said nothing"
-
-    def _failure(self, error: BaseException) -> SumoError:
-        """What went wrong between us and SUMO, in one line that quotes it."""
-        process = self._process
-        if isinstance(error, TimeoutError):
-            what = f"SUMO (process {self.pids[0]}) has not answered for {self._step_limit:g} s"
-        elif isinstance(error, codec.ProtocolError | TraCIException):
-            what = " ".join(str(error).split())  # SUMO's own may have several lines
-        else:
-            try:
-                code: Any = process.wait(1.0) if process is not None else None
-            except subprocess.TimeoutExpired:
-                code = None
-            what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
-        return SumoError(f"{what} in scenario {self.scenario.name}: {self._quote()}")
+    def totals(self) -> dict[str, float]:
+        with self._explained():
+            self._mail.send(self._statistics, 1, _OBSERVED)
+            answers = self._mail.next()
+            return {name: float(answers.value(tc.CMD_GET_SIM_VARIABLE)) for name in TOTALS}
 
     def delays_under_way(self) -> NDArray[np.float64]:
         with self._explained():
@@ -247,6 +228,32 @@ class TraciSession:
             if code != 0:
                 raise FatalTraCIError("connection closed")
         self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO."""
+        began = time.monotonic()
+        try:
+            yield
+        except _BROKEN as error:
+            # The stock client calls a connection closed that it gave up itself.
+            overdue = isinstance(error, FatalTraCIError) and time.monotonic() - began >= self._step_limit
+            raise self._failure(TimeoutError() if overdue else error) from error
+
+    def _failure(self, error: BaseException) -> SumoError:
+        """What went wrong between us and SUMO, in one line that quotes it."""
+        process = self._process
+        if isinstance(error, TimeoutError):
+            what = f"SUMO (process {self.pids[0]}) has not answered for {self._step_limit:g} s"
+        elif isinstance(error, codec.ProtocolError | TraCIException):
+            what = " ".join(str(error).split())  # SUMO's own may have several lines
+        else:
+            try:
+                code: Any = process.wait(1.0) if process is not None else None
+            except subprocess.TimeoutExpired:
+                code = None
+            what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
+        return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}")
 
     def close(self) -> None:
         self.close_process()

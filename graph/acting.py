@@ -6,16 +6,15 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from envs.network import best_phases
 from envs.signals import Frame
 from graph.build import Frames, build
 from graph.graphs import Graphs
-from graph.policy import PolicyShape, SignalPolicy
+from graph.inference import ActingPolicy, choose
+from graph.policy import PolicyShape
 from graph.ragged import offsets_of
-from graph.tensors import to_tensors
+from graph.tensors import history_rows
 from graph.topology import Topology
 
 
@@ -26,9 +25,9 @@ def stack(frames: Sequence[Frame]) -> Frames:
         vehicles=np.concatenate([frame.vehicles for frame in frames]),
         lanes=np.concatenate([frame.lanes for frame in frames]),
         offsets=offsets_of([len(frame.lanes) for frame in frames]),
-        shown=np.stack([frame.shown for frame in frames]),
-        elapsed=np.stack([frame.elapsed for frame in frames]),
-        allowed=np.stack([frame.allowed for frame in frames]),
+        shown=np.array([frame.shown for frame in frames]),
+        elapsed=np.array([frame.elapsed for frame in frames]),
+        allowed=np.array([frame.allowed for frame in frames]),
     )
 
 
@@ -40,7 +39,7 @@ class Actor:
     """
 
     def __init__(self, topology: Topology, shape: PolicyShape, radius: float) -> None:
-        self.policy = SignalPolicy(shape).eval()
+        self.policy = ActingPolicy(shape)
         self._topology = topology
         self._radius = radius if shape.vehicle_rounds else 0.0
         self._history = shape.history
@@ -58,22 +57,20 @@ class Actor:
         Sampled with one generator per env; without generators the likeliest phase is chosen.
         """
         log_probs = self._log_probs(envs, frames)  # [len(envs), P]
-        noise = np.zeros_like(log_probs)
+        signals = self._topology.num_signals
+        draws = np.empty((0, signals))
         if generators is not None:
-            noise = np.stack([generator.gumbel(size=log_probs.shape[1]) for generator in generators])
-        phases = best_phases(log_probs + noise, self._topology.phase_start)
-        chosen = np.take_along_axis(log_probs, self._topology.phase_start[:-1] + phases, axis=1)
-        return phases.astype(np.int16), chosen.astype(np.float32)
+            draws = np.array([generator.random(signals) for generator in generators])
+        return choose(log_probs, self._topology.phase_start, draws)
 
     def _log_probs(self, envs: Sequence[int], frames: Sequence[Frame]) -> NDArray[np.float32]:
         graphs = build(stack(frames), self._topology, self._radius)
-        earlier = None
-        present = np.arange(len(envs))
-        if self._history > 1:
-            graphs, earlier, present = self._with_past(envs, graphs)
-        with torch.inference_mode():
-            log_probs, _ = self.policy(to_tensors(graphs, self._history, earlier))
-        return log_probs.numpy().reshape(len(graphs), -1)[present]
+        if self._history == 1:
+            history = history_rows(graphs, 1, None)
+            return self.policy.log_probs(graphs, history).reshape(len(envs), -1)
+        graphs, earlier, present = self._with_past(envs, graphs)
+        history = history_rows(graphs, self._history, earlier)
+        return self.policy.log_probs(graphs, history).reshape(len(graphs), -1)[present]
 
     def _with_past(self, envs: Sequence[int], graphs: Graphs) -> tuple[Graphs, NDArray[np.int64], NDArray[np.int64]]:
         """The graphs with those before them, how many earlier frames each has, and where the present ones are."""

@@ -1,18 +1,38 @@
-"""Frames to graphs: all frames of a batch at once, with array operations."""
+"""Frames to graphs: all frames of a batch at once, in compiled loops.
+
+The loops are plain Python that numba compiles. Its cache on disk knows the file that a loop stands in and no other, so
+loops and the constants that they use stay together here.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from envs.session import ACCELERATION, ANGLE, CONTROLLED, LANE_POSITION, SPEED, WAITING, X, Y
-from graph import schema
 from graph.graphs import Graphs
-from graph.ragged import Offsets, frame_of, offsets_of, ranges
+from graph.ragged import Offsets
 from graph.topology import Topology
+
+_SPEED_MEAN = 15.0  # m/s
+_SPEED_DEVIATION = 5.0  # m/s, also the unit of relative speeds
+_ACCELERATION_LIMIT = 5.0  # m/s²
+_WAITING_SCALE = 60.0  # s
+_WAITING_LIMIT = 5.0  # in units of _WAITING_SCALE
+_ELAPSED_SCALE = 60.0  # s
+_ELAPSED_LIMIT = 3.0  # in units of _ELAPSED_SCALE
+_COLLISION_LIMIT = 10.0  # s: times to collision beyond this are alike
+_NEAREST = 0.1  # m: no two vehicles count as closer
+_CLOSING = 0.1  # m/s: slower approaches end in no collision
+_DISTANCE_SCALE = 100.0  # m
+_DISTANCE_LIMIT = 5.0  # in units of _DISTANCE_SCALE
+_ARRIVAL_LIMIT = 60.0  # s: later arrivals are alike
+_CRAWLING = 0.5  # m/s: the least speed assumed for times to arrival
+_DAY = 86400.0  # s
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,125 +54,247 @@ class Frames:
 
 
 def build(frames: Frames, topology: Topology, radius: float) -> Graphs:
-    """Build the graphs of N frames; vehicles closer than ``radius`` (m, 0 for none) are joined both ways."""
-    n, s, m = len(frames.time), topology.num_signals, len(topology.signal_edges)
-    edges, edge_features, edge_offsets = vehicle_edges(frames, radius)
-    served, served_features, served_offsets = phase_edges(frames, topology)
-    angle = frames.time * (2 * np.pi / schema.DAY)
+    """Build the graphs of N frames; vehicles not farther apart than ``radius`` (m, 0 for none) are joined both ways."""
+    table, lanes, offsets = frames.vehicles, frames.lanes, frames.offsets
+    edges, edge_features, edge_offsets = _vehicle_edges(table, offsets, float(radius))
+    served, served_features, served_offsets = _phase_edges(
+        table,
+        lanes,
+        offsets,
+        topology.lane_length,
+        topology.lane_feature,
+        topology.lane_phase_start,
+        topology.lane_phases,
+    )
+    static = topology.repeated(len(frames.time))
     return Graphs(
-        time=np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32),
-        vehicles=vehicle_features(frames, topology),
+        time=_time_features(frames.time),
+        vehicles=_vehicle_features(table, lanes, topology.lane_feature, topology.bounds),
         vehicle_edges=edges,
         vehicle_edge_features=edge_features,
-        phases=phase_features(frames, topology),
-        phase_signal=np.tile(topology.phase_signal, n),
+        phases=_phase_features(
+            frames.shown, frames.elapsed, frames.allowed, topology.phase_start, topology.phase_lanes
+        ),
+        phase_signal=static.phase_signal,
         phase_edges=served,
         phase_edge_features=served_features,
-        signal_start=np.tile(topology.phase_start[:-1], n),
-        signal_edges=np.tile(topology.signal_edges, (n, 1)),
-        vehicle_offsets=frames.offsets,
+        signal_start=static.signal_start,
+        signal_edges=static.signal_edges,
+        vehicle_offsets=offsets,
         vehicle_edge_offsets=edge_offsets,
-        phase_offsets=np.arange(n + 1) * topology.num_phases,
+        phase_offsets=static.phase_offsets,
         phase_edge_offsets=served_offsets,
-        signal_offsets=np.arange(n + 1) * s,
-        signal_edge_offsets=np.arange(n + 1) * m,
+        signal_offsets=static.signal_offsets,
+        signal_edge_offsets=static.signal_edge_offsets,
     )
 
 
-def vehicle_features(frames: Frames, topology: Topology) -> NDArray[np.float32]:
+@njit(cache=True)
+def _time_features(time):  # type: ignore[no-untyped-def]
+    """Sine and cosine of the time of day, [N, 2]."""
+    features = np.empty((len(time), 2), np.float32)
+    for n in range(len(time)):
+        angle = time[n] * (2.0 * math.pi / _DAY)
+        features[n, 0] = math.sin(angle)
+        features[n, 1] = math.cos(angle)
+    return features
+
+
+@njit(cache=True)
+def _clipped(value, low, high):  # type: ignore[no-untyped-def]
+    return min(max(value, low), high)
+
+
+@njit(cache=True)
+def _vehicle_features(table, lanes, lane_feature, bounds):  # type: ignore[no-untyped-def]
     """Features of the vehicle nodes, [V, 9]."""
-    table = frames.vehicles
-    x_min, y_min, x_max, y_max = topology.bounds
-    heading = np.deg2rad(table[:, ANGLE])
-    features = np.empty((len(table), len(schema.VEHICLE_FEATURES)), np.float32)
-    features[:, 0] = (table[:, X] - x_min) / max(x_max - x_min, 1.0)
-    features[:, 1] = (table[:, Y] - y_min) / max(y_max - y_min, 1.0)
-    features[:, 2] = (table[:, SPEED] - schema.SPEED_MEAN) / schema.SPEED_DEVIATION
-    features[:, 3] = np.clip(table[:, ACCELERATION] / schema.ACCELERATION_LIMIT, -1.0, 1.0)
-    features[:, 4] = np.sin(heading)
-    features[:, 5] = np.cos(heading)
-    features[:, 6] = np.where(frames.lanes >= 0, topology.lane_feature[frames.lanes], 0.0)
-    features[:, 7] = scaled_waiting(table[:, WAITING])
-    features[:, 8] = table[:, CONTROLLED]
+    x_min, y_min, x_max, y_max = bounds
+    width, height = max(x_max - x_min, 1.0), max(y_max - y_min, 1.0)
+    features = np.empty((len(table), 9), np.float32)
+    for v in range(len(table)):
+        heading = math.radians(table[v, ANGLE])
+        features[v, 0] = (table[v, X] - x_min) / width
+        features[v, 1] = (table[v, Y] - y_min) / height
+        features[v, 2] = (table[v, SPEED] - _SPEED_MEAN) / _SPEED_DEVIATION
+        features[v, 3] = _clipped(table[v, ACCELERATION] / _ACCELERATION_LIMIT, -1.0, 1.0)
+        features[v, 4] = math.sin(heading)
+        features[v, 5] = math.cos(heading)
+        features[v, 6] = lane_feature[lanes[v]] if lanes[v] >= 0 else 0.0
+        features[v, 7] = min(table[v, WAITING] / _WAITING_SCALE, _WAITING_LIMIT)
+        features[v, 8] = table[v, CONTROLLED]
     return features
 
 
-def vehicle_edges(frames: Frames, radius: float) -> tuple[NDArray[np.int32], NDArray[np.float32], Offsets]:
-    """Edges between vehicles of one frame closer than ``radius`` (m): ends [E, 2], features [E, 4], offsets [N + 1].
+@njit(cache=True)
+def _vehicle_edges(table, offsets, radius):  # type: ignore[no-untyped-def]
+    """Edges between vehicles of one frame: ends [E, 2], features [E, 4], offsets [N + 1]; by target, then source.
 
-    Sorted by target, then source. All frames share one KD-tree, lifted apart along a third axis by twice the radius.
+    Vehicles are sorted into square cells as wide as the radius, and the cells of all frames into one hash table, so
+    that each vehicle looks at the few in its own and the eight cells around it, whatever the size of the network.
     """
-    n = len(frames.time)
-    if radius <= 0 or len(frames.vehicles) < 2:
-        none = np.zeros(n + 1, np.int64)
-        return np.empty((0, 2), np.int32), np.empty((0, len(schema.VEHICLE_EDGE_FEATURES)), np.float32), none
-    frame = frame_of(frames.offsets)
-    places = np.column_stack([frames.vehicles[:, [X, Y]].astype(np.float64), frame * (2.0 * radius)])
-    pairs = cKDTree(places, balanced_tree=False, compact_nodes=False).query_pairs(radius, output_type="ndarray")
-    source = np.concatenate([pairs[:, 0], pairs[:, 1]])
-    target = np.concatenate([pairs[:, 1], pairs[:, 0]])
-    order = np.argsort(target * len(places) + source)
-    source, target = source[order], target[order]
-    counts = np.bincount(frame[target], minlength=n)
-    ends = np.column_stack([source, target]) - frames.offsets[frame[target]][:, None]
-    return ends.astype(np.int32), relative_features(frames.vehicles, source, target, radius), offsets_of(counts)
+    frames, count = len(offsets) - 1, len(table)
+    edge_offsets = np.zeros(frames + 1, np.int64)
+    if radius <= 0.0 or count < 2:
+        return np.empty((0, 2), np.int32), np.empty((0, 4), np.float32), edge_offsets
+    frame, cell_x, cell_y = _cells(table, offsets, radius)
+    mask = 1
+    while mask < 2 * count + 4:
+        mask *= 2
+    mask -= 1
+    start, members = _by_bucket(frame, cell_x, cell_y, mask)
+    # In the order of their buckets, so that candidates lie side by side in memory.
+    frames_there, rows_there = frame[members], cell_y[members]
+    x_there, y_there = np.empty(count), np.empty(count)
+    for at in range(count):
+        x_there[at], y_there[at] = table[members[at], X], table[members[at], Y]
+    ends = np.empty((16 * count, 2), np.int32)
+    total = 0
+    for target in range(count):
+        first = total
+        own_x, own_y = np.float64(table[target, X]), np.float64(table[target, Y])
+        for row in range(cell_y[target] - 1, cell_y[target] + 2):
+            # The three cells side by side are three buckets in a row, unless the table ends in between.
+            low = _bucket(frame[target], cell_x[target] - 1, row, mask)
+            for part in range(2):
+                begin = low if part == 0 else 0
+                end = min(low + 3, mask + 1) if part == 0 else low + 3 - (mask + 1)
+                if end <= begin:
+                    continue
+                for at in range(start[begin], start[end]):
+                    across, up = x_there[at] - own_x, y_there[at] - own_y
+                    if across * across + up * up > radius * radius:
+                        continue
+                    source = members[at]
+                    # Other cells may share these buckets.
+                    if rows_there[at] != row or frames_there[at] != frame[target] or source == target:
+                        continue
+                    if total == len(ends):
+                        larger = np.empty((2 * total, 2), np.int32)
+                        larger[:total] = ends
+                        ends = larger
+                    # The few sources of one target are sorted as they come.
+                    place = total
+                    while place > first and ends[place - 1, 0] > source:
+                        ends[place, 0] = ends[place - 1, 0]
+                        place -= 1
+                    ends[place, 0] = source
+                    ends[total, 1] = target
+                    total += 1
+        edge_offsets[frame[target] + 1] += total - first
+    for n in range(frames):
+        edge_offsets[n + 1] += edge_offsets[n]
+    ends = ends[:total].copy()
+    sin, cos = np.empty(count), np.empty(count)
+    for v in range(count):
+        heading = math.radians(table[v, ANGLE])  # 0: north, clockwise
+        sin[v], cos[v] = math.sin(heading), math.cos(heading)
+    features = np.empty((total, 4), np.float32)
+    for e in range(total):
+        source, target = ends[e, 0], ends[e, 1]
+        _relative_features(table, sin, cos, source, target, radius, features[e])
+        ends[e, 0] = source - offsets[frame[target]]
+        ends[e, 1] = target - offsets[frame[target]]
+    return ends, features, edge_offsets
 
 
-def relative_features(
-    vehicles: NDArray[np.float32], source: NDArray[np.integer], target: NDArray[np.integer], radius: float
-) -> NDArray[np.float32]:
-    """How vehicle ``source[e]`` looks from vehicle ``target[e]``, [E, 4]."""
-    heading = np.deg2rad(vehicles[:, ANGLE])  # 0: north, clockwise
-    direction = np.stack([np.sin(heading), np.cos(heading)], axis=1)
-    velocity = direction * vehicles[:, SPEED, None]
-    offset = vehicles[source][:, [X, Y]] - vehicles[target][:, [X, Y]]
-    ahead = direction[target]
-    distance = np.maximum(np.linalg.norm(offset, axis=1), 0.1)
-    closing = -((velocity[source] - velocity[target]) * offset).sum(axis=1) / distance  # m/s, positive: approaching
-    time_to_collision = np.where(closing > 0.1, distance / np.maximum(closing, 0.1), schema.COLLISION_LIMIT)
-    features = np.empty((len(source), len(schema.VEHICLE_EDGE_FEATURES)), np.float32)
-    features[:, 0] = (offset * ahead).sum(axis=1) / radius
-    features[:, 1] = (offset[:, 0] * ahead[:, 1] - offset[:, 1] * ahead[:, 0]) / radius  # positive: to the right
-    features[:, 2] = (vehicles[source, SPEED] - vehicles[target, SPEED]) / schema.SPEED_DEVIATION
-    features[:, 3] = np.minimum(time_to_collision / schema.COLLISION_LIMIT, 1.0)
+@njit(cache=True)
+def _cells(table, offsets, radius):  # type: ignore[no-untyped-def]
+    """Frame and cell of every vehicle, each [V]."""
+    frame, cell_x, cell_y = np.empty((3, len(table)), np.int64)
+    for n in range(len(offsets) - 1):
+        for v in range(offsets[n], offsets[n + 1]):
+            frame[v] = n
+            cell_x[v] = math.floor(np.float64(table[v, X]) / radius)
+            cell_y[v] = math.floor(np.float64(table[v, Y]) / radius)
+    return frame, cell_x, cell_y
+
+
+@njit(cache=True)
+def _bucket(frame, x, y, mask):  # type: ignore[no-untyped-def]
+    """Where a cell lies in the hash table: large odd factors scatter rows and frames, cells of a row are neighbours."""
+    return (x + (y * 19349663 ^ frame * 83492791)) & mask
+
+
+@njit(cache=True)
+def _by_bucket(frame, cell_x, cell_y, mask):  # type: ignore[no-untyped-def]
+    """The vehicles of each bucket: bucket b has ``members[start[b]:start[b + 1]]``, in ascending order."""
+    count = len(frame)
+    bucket = np.empty(count, np.int64)
+    start = np.zeros(mask + 2, np.int64)
+    for v in range(count):
+        bucket[v] = _bucket(frame[v], cell_x[v], cell_y[v], mask)
+        start[bucket[v] + 1] += 1
+    for b in range(mask + 1):
+        start[b + 1] += start[b]
+    following = start[:-1].copy()
+    members = np.empty(count, np.int64)
+    for v in range(count):
+        members[following[bucket[v]]] = v
+        following[bucket[v]] += 1
+    return start, members
+
+
+@njit(cache=True)
+def _relative_features(table, sin, cos, source, target, radius, features):  # type: ignore[no-untyped-def]
+    """How vehicle ``source`` looks from vehicle ``target``, into ``features`` [4]."""
+    across = np.float64(table[source, X]) - np.float64(table[target, X])
+    up = np.float64(table[source, Y]) - np.float64(table[target, Y])
+    its, own = np.float64(table[source, SPEED]), np.float64(table[target, SPEED])
+    distance = max(math.sqrt(across * across + up * up), _NEAREST)
+    # m/s, positive: approaching
+    closing = (
+        -((its * sin[source] - own * sin[target]) * across + (its * cos[source] - own * cos[target]) * up) / distance
+    )
+    collision = distance / closing if closing > _CLOSING else _COLLISION_LIMIT
+    features[0] = (across * sin[target] + up * cos[target]) / radius
+    features[1] = (across * cos[target] - up * sin[target]) / radius  # positive: to the right
+    features[2] = (its - own) / _SPEED_DEVIATION
+    features[3] = min(collision / _COLLISION_LIMIT, 1.0)
+
+
+@njit(cache=True)
+def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type: ignore[no-untyped-def]
+    """Features of the phase nodes, [N * P, 4]."""
+    frames, signals, phases = len(shown), len(phase_start) - 1, len(phase_lanes)
+    features = np.zeros((frames * phases, 4), np.float32)
+    for n in range(frames):
+        for phase in range(phases):
+            features[n * phases + phase, 2] = phase_lanes[phase]
+            features[n * phases + phase, 3] = allowed[n, phase]
+        for s in range(signals):
+            row = n * phases + phase_start[s] + shown[n, s]
+            features[row, 0] = 1.0
+            features[row, 1] = _clipped(elapsed[n, s] / _ELAPSED_SCALE, -1.0, _ELAPSED_LIMIT)
     return features
 
 
-def phase_features(frames: Frames, topology: Topology) -> NDArray[np.float32]:
-    """Features of the phase nodes, [N * P, 4]."""
-    n = len(frames.time)
-    shown = np.zeros((n, topology.num_phases), np.float32)
-    position = topology.phase_start[:-1] + frames.shown
-    np.put_along_axis(shown, position, 1.0, axis=1)
-    elapsed = np.clip(frames.elapsed / schema.ELAPSED_SCALE, -1.0, schema.ELAPSED_LIMIT)
-    features = np.empty((n, topology.num_phases, len(schema.PHASE_FEATURES)), np.float32)
-    features[:, :, 0] = shown
-    features[:, :, 1] = shown * elapsed[:, topology.phase_signal]
-    features[:, :, 2] = topology.phase_lanes
-    features[:, :, 3] = frames.allowed
-    return features.reshape(n * topology.num_phases, -1)
-
-
-def phase_edges(frames: Frames, topology: Topology) -> tuple[NDArray[np.int32], NDArray[np.float32], Offsets]:
+@njit(cache=True)
+def _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases):  # type: ignore[no-untyped-def]
     """Edges from each vehicle to the phases that serve its lane: ends [K, 2], features [K, 4], offsets [N + 1]."""
-    lanes = frames.lanes
-    serving = np.where(lanes >= 0, np.diff(topology.lane_phase_start)[lanes], 0)  # [V] phases that serve it
-    vehicle = np.repeat(np.arange(len(lanes)), serving)
-    phase = topology.lane_phases[ranges(topology.lane_phase_start[:-1][lanes], serving)]
-    frame = frame_of(frames.offsets)
-    counts = np.bincount(frame, serving, minlength=len(frames.time)).astype(np.int64)
-    ends = np.column_stack([vehicle - frames.offsets[frame[vehicle]], phase]).astype(np.int32)
-    # Computed per vehicle, then repeated for each of its edges.
-    distance = topology.lane_length[lanes] - frames.vehicles[:, LANE_POSITION]  # m to the stop line
-    arrival = distance / np.maximum(frames.vehicles[:, SPEED], schema.CRAWLING)  # s
-    features = np.empty((len(lanes), len(schema.PHASE_EDGE_FEATURES)), np.float32)
-    features[:, 0] = np.clip(distance / schema.DISTANCE_SCALE, 0.0, schema.DISTANCE_LIMIT)
-    features[:, 1] = np.clip(arrival / schema.ARRIVAL_LIMIT, 0.0, 1.0)
-    features[:, 2] = scaled_waiting(frames.vehicles[:, WAITING])
-    features[:, 3] = topology.lane_feature[lanes]
-    return ends, features[vehicle], offsets_of(counts)
-
-
-def scaled_waiting(waiting: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Waiting times (s) as a feature."""
-    return np.minimum(waiting / schema.WAITING_SCALE, schema.WAITING_LIMIT)
+    frames = len(offsets) - 1
+    edge_offsets = np.zeros(frames + 1, np.int64)
+    for n in range(frames):
+        serving = 0
+        for v in range(offsets[n], offsets[n + 1]):
+            if lanes[v] >= 0:
+                serving += lane_phase_start[lanes[v] + 1] - lane_phase_start[lanes[v]]
+        edge_offsets[n + 1] = edge_offsets[n] + serving
+    ends = np.empty((edge_offsets[frames], 2), np.int32)
+    features = np.empty((edge_offsets[frames], 4), np.float32)
+    at = 0
+    for n in range(frames):
+        for v in range(offsets[n], offsets[n + 1]):
+            lane = lanes[v]
+            if lane < 0:
+                continue
+            distance = lane_length[lane] - table[v, LANE_POSITION]  # m to the stop line
+            arrival = distance / max(table[v, SPEED], _CRAWLING)  # s
+            for k in range(lane_phase_start[lane], lane_phase_start[lane + 1]):
+                ends[at, 0] = v - offsets[n]
+                ends[at, 1] = lane_phases[k]
+                features[at, 0] = _clipped(distance / _DISTANCE_SCALE, 0.0, _DISTANCE_LIMIT)
+                features[at, 1] = _clipped(arrival / _ARRIVAL_LIMIT, 0.0, 1.0)
+                features[at, 2] = min(table[v, WAITING] / _WAITING_SCALE, _WAITING_LIMIT)
+                features[at, 3] = lane_feature[lane]
+                at += 1
+    return ends, features, edge_offsets

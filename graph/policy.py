@@ -24,6 +24,11 @@ class PolicyShape:
     phase_rounds: int = 2
     history: int = 1
 
+    @property
+    def narrow(self) -> int:
+        """Width of vehicle states: vehicles are many and simple."""
+        return max(16, self.hidden // 2)
+
     def as_dict(self) -> dict[str, int]:
         """For checkpoints."""
         return asdict(self)
@@ -75,7 +80,7 @@ class SignalPolicy(nn.Module):
     def __init__(self, shape: PolicyShape) -> None:
         super().__init__()
         self.shape = shape
-        narrow = max(16, shape.hidden // 2)  # vehicles are many and simple
+        narrow = shape.narrow
         self.vehicle = nn.Linear(len(schema.VEHICLE_FEATURES), narrow)
         self.vehicle_rounds = nn.ModuleList(VehicleRound(narrow) for _ in range(shape.vehicle_rounds))
         self.served = nn.Linear(narrow, shape.hidden)
@@ -119,6 +124,12 @@ class SignalPolicy(nn.Module):
             known = (rows >= 0).unsqueeze(1)
             combined = combined + torch.relu(layer(phases[rows.clamp(min=0)])) * known
         return combined
+
+
+def parameter_shapes(shape: PolicyShape) -> list[tuple[int, ...]]:
+    """The shapes of all parameters of a ``SignalPolicy``, in their order, without allocating any."""
+    with torch.device("meta"):
+        return [tuple(parameter.shape) for parameter in SignalPolicy(shape).parameters()]
 
 
 def head(inputs: int, width: int) -> nn.Sequential:

@@ -75,12 +75,12 @@ def to_tensors(graphs: Graphs, history: int = 1, earlier: np.ndarray | None = No
         "signal_start": graphs.signal_start + phase_start[frame_of(graphs.signal_offsets)],
         "signal_source": graphs.signal_edges[:, 0] + signal_start[signal_edge_frame],
         "signal_target": graphs.signal_edges[:, 1] + signal_start[signal_edge_frame],
-        "history": _history_rows(graphs, history, earlier),
+        "history": history_rows(graphs, history, earlier),
     }
     return GraphTensors(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
-def _history_rows(graphs: Graphs, history: int, earlier: np.ndarray | None) -> np.ndarray:
+def history_rows(graphs: Graphs, history: int, earlier: np.ndarray | None) -> np.ndarray:
     """Rows of the same phase in earlier frames, int64 [H - 1, P]; a frame's phases have one order throughout."""
     total = int(graphs.phase_offsets[-1])
     rows = np.full((history - 1, total), -1, np.int64)

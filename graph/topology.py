@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.network import Network
+from graph.ragged import Offsets
 from graph.schema import LANES
+
+
+class Repeated(NamedTuple):
+    """What the graphs of N frames have in common, N times behind each other; see ``graph.graphs.Graphs``."""
+
+    phase_signal: NDArray[np.int32]
+    signal_start: NDArray[np.int32]
+    signal_edges: NDArray[np.int32]
+    phase_offsets: Offsets
+    signal_offsets: Offsets
+    signal_edge_offsets: Offsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +51,19 @@ class Topology:
     def num_signals(self) -> int:
         """Signals that are controlled."""
         return len(self.phase_start) - 1
+
+    @lru_cache(maxsize=64)  # noqa: B019 - a process has one topology or two
+    def repeated(self, frames: int) -> Repeated:
+        """The static part of the graphs of so many frames; not to be written to."""
+        every = np.arange(frames + 1)
+        return Repeated(
+            phase_signal=np.tile(self.phase_signal, frames),
+            signal_start=np.tile(self.phase_start[:-1], frames),
+            signal_edges=np.tile(self.signal_edges, (frames, 1)),
+            phase_offsets=every * self.num_phases,
+            signal_offsets=every * self.num_signals,
+            signal_edge_offsets=every * len(self.signal_edges),
+        )
 
     @classmethod
     def of(cls, network: Network) -> Topology:

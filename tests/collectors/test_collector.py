@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.utils import vector_to_parameters
 
 from buffers import Fragment, Slots
 from collectors import collector
@@ -20,7 +18,7 @@ from tests.support.plans import Rig, assert_same_decisions, decisions_of, make_p
 def log_probs_under(weights: np.ndarray, rig: Rig, fragment: Fragment) -> np.ndarray:
     """Log-probabilities of a fragment's actions under these weights, [n, S]."""
     actor = Actor(Topology.of(rig.plan.network), rig.plan.shape, rig.plan.radius)
-    vector_to_parameters(torch.from_numpy(weights), actor.policy.parameters())
+    actor.policy.load(weights)
     frames = []
     for row in decisions_of([fragment], fragment.env):
         frames.append(Frame(**{name: row[name] for name in Frame.__dataclass_fields__}))

@@ -29,7 +29,7 @@ def replay(plan: CollectionPlan, rows: Sequence[dict[str, Any]]) -> None:
     try:
         for row in rows:
             if row["decision"] == 0:
-                frame, _ = simulation.reset(plan.seeds(0, row["episode"])[0])
+                frame = simulation.reset(plan.seeds(0, row["episode"])[0])
             compare(frame, row, "")
             simulation.send(row["actions"])
             outcome = simulation.receive()

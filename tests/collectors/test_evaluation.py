@@ -121,7 +121,7 @@ def test_published_delays_of_cologne1_come_out() -> None:
 def test_what_fails_in_the_process_is_raised_with_its_own_traceback() -> None:
     scenario, network = single()
     broken = replace(make_policy("broken"), weights=np.zeros(3, np.float32))
-    with pytest.raises(EvaluationError, match=r"(?s)broken on scenario single, seed 1 failed:.*vector_to_parameters"):
+    with pytest.raises(EvaluationError, match=r"(?s)broken on scenario single, seed 1 failed:.*3 weights were given"):
         evaluate(scenario, network, [broken], [1], SHORT)
     assert not own_processes()
 

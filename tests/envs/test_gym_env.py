@@ -154,8 +154,8 @@ def test_the_delay_of_a_whole_episode_counts_those_under_way() -> None:
             truncated = False
             while not truncated:
                 simulation.send([0])
-                outcome = simulation.receive()
-                truncated = outcome.truncated
+                truncated = simulation.receive().truncated
+            info = simulation.info()
     finally:
         simulation.close()
     with tempfile.TemporaryFile() as file:
@@ -170,4 +170,4 @@ def test_the_delay_of_a_whole_episode_counts_those_under_way() -> None:
         trips = read_trips(file)
     assert 0 < trips.arrived.sum() < trips.departed.sum() - 20
     delay = (trips.time_loss + trips.depart_delay)[trips.departed].mean()
-    assert outcome.info["delay"] == pytest.approx(delay, abs=0.05)
+    assert info["delay"] == pytest.approx(delay, abs=0.05)

@@ -22,15 +22,15 @@ simulation = Simulation(find(name), backend)
 counts = [len(signal.greens) for signal in simulation.network.signals]
 for seed in (1, 2):
     random = np.random.default_rng(seed)
-    frame, info = simulation.reset(seed)
+    frame = simulation.reset(seed)
     rewards = costs = np.zeros(0, np.float32)
     for _ in range(decisions):
         arrays = (frame.vehicles, frame.lanes, frame.shown, frame.elapsed, frame.allowed, rewards, costs)
-        content = b"".join(array.tobytes() for array in arrays) + repr((frame.time, info)).encode()
+        content = b"".join(array.tobytes() for array in arrays) + repr(simulation.info()).encode()
         print(len(frame.lanes), hashlib.sha256(content).hexdigest())
         simulation.send(random.integers(counts))
         outcome = simulation.receive()
-        frame, info, rewards, costs = outcome.frame, outcome.info, outcome.rewards, outcome.costs
+        frame, rewards, costs = outcome.frame, outcome.rewards, outcome.costs
 simulation.close()
 """
 

@@ -41,7 +41,6 @@ def test_lanes(pair: tuple[Network, Any]) -> None:
             assert network.lane_length[number] == pytest.approx(lane.getLength(), abs=0.01)
             assert network.lane_speed[number] == pytest.approx(lane.getSpeed(), abs=0.01)
             assert network.lane_index[number] == lane.getIndex()
-    assert network.lane_lookup() == {name.encode(): number for number, name in enumerate(network.lane_ids)}
 
 
 def test_bounds_hold_every_lane(pair: tuple[Network, Any]) -> None:

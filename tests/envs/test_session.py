@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from traci.exceptions import FatalTraCIError
 
 from envs.backends import open_session
-from envs.codec import VehicleRecords
 from envs.errors import SumoError
 from envs.scenarios import Scenario, find
 from envs.session import (
@@ -34,7 +29,7 @@ from envs.session import (
     Snapshot,
     X,
     Y,
-    make_snapshot,
+    time_after,
 )
 from envs.traci_session import TraciSession
 
@@ -91,13 +86,18 @@ def expected(session: TraciSession) -> tuple[np.ndarray, list[int]]:
     return table, [index.get(vehicle.getLaneID(name), -1) for name in names]
 
 
+# Decisions of several steps are read at their end, those of a single step are sent by SUMO by itself: both, in turn.
+STRIDES = {"several": [7], "single": [1], "both": [5, 1, 1, 7, 7, 1]}
+
+
+@pytest.mark.parametrize("strides", STRIDES.values(), ids=STRIDES.keys())
 @pytest.mark.parametrize("name", ["single", "resco:cologne1", "resco:cologne8"])
-def test_the_vehicle_table_is_what_the_getters_say(name: str) -> None:
+def test_the_vehicle_table_is_what_the_getters_say(name: str, strides: list[int]) -> None:
     session = opened(name)
     session.reset(3)
-    snapshot, most, inside = session.observe(), 0, 0
-    for _ in range(40):
-        snapshot = advance(session, snapshot.time + 7)
+    snapshot, most, inside = advance(session, session.scenario.begin + 150), 0, 0
+    for stride in (stride for _ in range(60 // len(strides)) for stride in strides):
+        snapshot = advance(session, snapshot.time + stride)
         table, lanes = expected(session)
         np.testing.assert_array_equal(snapshot.vehicles, table)
         assert snapshot.lanes.tolist() == lanes
@@ -105,29 +105,77 @@ def test_the_vehicle_table_is_what_the_getters_say(name: str) -> None:
         most, inside = max(most, len(lanes)), inside + int((snapshot.lanes >= 0).sum())
     assert most > 5
     assert inside > 100
-    assert snapshot.totals["arrived"] > 5  # so there were departures and arrivals in between
+    assert session.totals()["arrived"] > 5  # so there were departures and arrivals in between
+
+
+@pytest.mark.parametrize("stride", [1, 6])
+def test_the_vehicle_table_holds_while_vehicles_teleport(stride: int) -> None:
+    """Four seconds of patience at a red light, and they are carried away."""
+    session = opened("single", time_to_teleport=4)
+    session.reset(1)
+    snapshot = advance(session, 100)
+    for _ in range(40):
+        snapshot = advance(session, snapshot.time + stride)
+        table, lanes = expected(session)
+        np.testing.assert_array_equal(snapshot.vehicles, table)
+        assert snapshot.lanes.tolist() == lanes
+    assert session.totals()["teleports"] > 10
+
+
+@pytest.mark.parametrize("commands", [[], [PhaseCommand("A0", 1)]])
+def test_an_episode_of_single_steps_ends_and_another_begins(commands: list[PhaseCommand]) -> None:
+    session = opened("single")
+    episodes = []
+    for stride in (1, 10, 1):
+        session.reset(4)
+        snapshots = [session.observe()]
+        while snapshots[-1].time < 120:
+            session.send(commands, snapshots[-1].time + stride)
+            snapshots.append(session.receive())
+        episodes.append(snapshots)
+    assert same(episodes[0], episodes[2])
+    if not commands:  # else they are given at other times
+        assert same(episodes[0][::10], episodes[1])
+
+
+@pytest.mark.parametrize(
+    ("now", "until", "step", "after"),
+    [
+        (0, 10, 1, 10),
+        (0.1, 0.4, 0.1, 0.4),
+        (7, 8, 0.25, 8),
+        (0, 10, 3, 12),
+        (5, 5, 1, 5),
+        (5, 4, 1, 5),
+        (57600.5, 57601, 0.5, 57601),
+    ],
+)
+def test_the_clock_is_foretold(now: float, until: float, step: float, after: float) -> None:
+    assert time_after(now, until, step) == after
+
+
+@pytest.mark.parametrize("step", ["0.1", "0.5", "3"])
+def test_the_clock_is_sumos(step: str) -> None:
+    session = opened("single", extra_options=["--step-length", step])
+    for until in (3, 6.5, 7, 7.5, 20):
+        assert advance(session, until).time == session.client.simulation.getTime()
 
 
 def test_an_empty_network_has_an_empty_table(lone_vehicle: Scenario) -> None:
     session = opened(lone_vehicle)
-    snapshots = [advance(session, until) for until in (3, 20, 190)]
-    assert [snapshot.vehicles.shape for snapshot in snapshots] == [(0, 8), (1, 8), (0, 8)]
-    assert [snapshot.lanes.shape for snapshot in snapshots] == [(0,), (1,), (0,)]
-    assert snapshots[-1].totals["arrived"] == 1
-
-
-def test_a_vehicle_off_the_network_has_no_lane() -> None:
-    records = VehicleRecords([b"a", b"b"], np.ones((2, 7)), [b"", b"A0right0_1"])
-    assert make_snapshot(0, records, {b"A0right0_0": 0, b"A0right0_1": 1}, {}).lanes.tolist() == [-1, 1]
+    snapshots = [advance(session, until) for until in (2, 3, 20, 21, 190, 191)]
+    assert [snapshot.vehicles.shape for snapshot in snapshots] == [(0, 8)] * 2 + [(1, 8)] * 2 + [(0, 8)] * 2
+    assert [snapshot.lanes.shape for snapshot in snapshots] == [(0,)] * 2 + [(1,)] * 2 + [(0,)] * 2
+    assert session.totals()["arrived"] == 1
 
 
 def test_observing_changes_nothing() -> None:
     session = opened("single")
-    snapshot = advance(session, 100)
+    snapshot, totals = advance(session, 100), session.totals()
     for _ in range(3):
         again = session.observe()
         np.testing.assert_array_equal(again.vehicles, snapshot.vehicles)
-        assert (again.time, again.totals) == (snapshot.time, snapshot.totals)
+        assert (again.time, session.totals()) == (snapshot.time, totals)
 
 
 @pytest.mark.parametrize("name", ["single", "resco:cologne1"])
@@ -139,7 +187,7 @@ def test_the_totals_are_those_that_sumo_reports_by_the_second_and_by_the_trip(na
         snapshot = advance(session, snapshot.time + 1)
         departed += client.simulation.getDepartedNumber()
         arrived += client.simulation.getArrivedNumber()
-    totals = snapshot.totals
+    totals = session.totals()
     assert (totals["departed"], totals["arrived"]) == (departed, arrived)
     assert totals["running"] == client.vehicle.getIDCount() == departed - arrived
     assert totals["waiting_to_depart"] == len(client.simulation.getPendingVehicles())
@@ -148,30 +196,6 @@ def test_the_totals_are_those_that_sumo_reports_by_the_second_and_by_the_trip(na
     assert arrived == len(trips) > 10
     for total, attribute in (("time_loss", "timeLoss"), ("depart_delay", "departDelay")):
         assert totals[total] == pytest.approx(np.mean([float(t.attrib[attribute]) for t in trips]), abs=0.011)
-
-
-def test_a_message_is_put_together_however_it_is_cut() -> None:
-    here, there = socket.socketpair()
-    session = object.__new__(TraciSession)  # its reading side only, without a SUMO
-    session._buffer, session._owed = bytearray(), 5
-    session.client = SimpleNamespace(_socket=here)
-    contents = [os.urandom(size) for size in (0, 1, 3, 300, 70_000)]
-    stream = b"".join((len(content) + 4).to_bytes(4) + content for content in contents)
-    cuts = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 200, 30_000, 70_000, len(stream)]
-
-    def write() -> None:
-        for begin, end in zip([0, *cuts], cuts, strict=False):
-            there.sendall(stream[begin:end])
-        there.close()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    with here:
-        here.settimeout(10)
-        assert [session._next_message() for _ in contents] == contents
-        with pytest.raises(FatalTraCIError):
-            session._next_message()
-    writer.join(10)
 
 
 # Episodes
@@ -185,7 +209,7 @@ def episode(session: TraciSession, seed: int) -> list[Snapshot]:
 
 def same(first: list[Snapshot], second: list[Snapshot]) -> bool:
     return all(
-        np.array_equal(a.vehicles, b.vehicles) and np.array_equal(a.lanes, b.lanes) and a.totals == b.totals
+        np.array_equal(a.vehicles, b.vehicles) and np.array_equal(a.lanes, b.lanes) and a.time == b.time
         for a, b in zip(first, second, strict=True)
     )
 
@@ -269,7 +293,7 @@ def test_a_scenario_that_sumo_cannot_load_is_explained_in_its_words(
 def test_real_coordinates_do_not_drown_the_last_words(name: str) -> None:
     session = opened(name)
     advance(session, session.scenario.begin + 10)
-    assert session._quote() == "SUMO said nothing"
+    assert session._words.quote() == "SUMO said nothing"
 
 
 def test_a_sumo_that_is_given_up_while_it_loads_is_ended(live_sumos: Callable[[], list[psutil.Process]]) -> None:

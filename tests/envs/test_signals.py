@@ -31,7 +31,7 @@ def made_up(network: Network, vehicles: int, random: np.random.Generator) -> Sna
     table[:, SPEED] = np.where(random.random(vehicles) < 0.4, 0.05, random.uniform(0.1, 40, vehicles))
     table[:, WAITING] = random.uniform(0, 300, vehicles)
     lanes = random.integers(-1, len(network.lane_ids), vehicles).astype(np.int32)
-    return Snapshot(0.0, table, lanes, {})
+    return Snapshot(0.0, table, lanes)
 
 
 def burden(reward: str, speed: float, waiting: float, limit: float) -> float:
@@ -88,7 +88,7 @@ def test_a_phase_that_a_signal_does_not_have_is_named(phase: int) -> None:
 
 
 def at(time: float) -> Snapshot:
-    return Snapshot(time, np.zeros((0, NUM_COLUMNS), np.float32), np.zeros(0, np.int32), {})
+    return Snapshot(time, np.zeros((0, NUM_COLUMNS), np.float32), np.zeros(0, np.int32))
 
 
 def test_the_frame_says_what_is_shown_since_when_and_what_may_be_chosen() -> None:
@@ -111,7 +111,7 @@ def test_yellow_and_minimum_green_are_kept_whatever_is_asked(name: str, yellow_t
     random = np.random.default_rng(7)
     simulation = Simulation(find(name), decision_interval=1.0, yellow_time=yellow_time, min_green=min_green)
     try:
-        frame, _ = simulation.reset(1)
+        frame = simulation.reset(1)
         lights = simulation.session.client.trafficlight
         signals = simulation.network.signals
         counts = [len(signal.greens) for signal in signals]

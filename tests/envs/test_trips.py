@@ -29,7 +29,8 @@ def simulate(scenario: Scenario, seed: int, until: float, file: IO[bytes]) -> di
     session = open_session(scenario, "traci", extra_options=trip_options(file))
     session.reset(seed)
     session.send([], until)
-    totals = session.receive().totals
+    session.receive()
+    totals = session.totals()
     session.finish()
     return totals
 

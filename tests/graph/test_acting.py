@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from buffers.fragments import Decision, Fragment, fragment_layout
 from buffers.slots import Slots
 from envs.signals import Frame
 from graph.acting import Actor, stack
 from graph.dataset import ExperienceDataset
-from graph.policy import PolicyShape
+from graph.policy import PolicyShape, SignalPolicy
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network, write_fragment
 
@@ -20,11 +21,18 @@ TOPOLOGY = Topology.of(NETWORK)
 RADIUS = 80.0
 
 
-def make_actor(**shape: int) -> Actor:
+def make_policy(**shape: int) -> SignalPolicy:
     torch.manual_seed(2)
-    actor = Actor(TOPOLOGY, PolicyShape(hidden=16, **shape), RADIUS)
+    policy = SignalPolicy(PolicyShape(hidden=16, **shape))
     with torch.no_grad():
-        list(actor.policy.score.parameters())[-2].mul_(50)
+        list(policy.score.parameters())[-2].mul_(50)
+    return policy
+
+
+def make_actor(**shape: int) -> Actor:
+    policy = make_policy(**shape)
+    actor = Actor(TOPOLOGY, policy.shape, RADIUS)
+    actor.policy.load(parameters_to_vector(policy.parameters()).detach().numpy())
     return actor
 
 
@@ -118,7 +126,7 @@ def collect(actor: Actor, frames: Sequence[Sequence[Frame]], cuts: Sequence[int]
 @pytest.mark.parametrize("history", [1, 3])
 def test_the_learner_sees_what_the_actor_saw(history: int) -> None:
     """Log-probabilities of the acting policy, recomputed from the fragments, also where history spans two of them."""
-    actor = make_actor(history=history)
+    actor, policy = make_actor(history=history), make_policy(history=history)
     frames = [make_frames(env, NETWORK, [6, 3, 0, 5, 8, 2, 4, 1, 7]) for env in range(2)]
     fragments = collect(actor, frames, cuts=[3, 4, 8])
     slots = Slots(fragment_layout(4, NETWORK.num_phases, 1, 1), num_envs=2, slots_per_env=1)
@@ -126,7 +134,7 @@ def test_the_learner_sees_what_the_actor_saw(history: int) -> None:
     for begin in range(0, len(fragments), 2):
         batch = dataset.batch(fragments[begin : begin + 2])
         with torch.no_grad():
-            log_probs, _ = actor.policy(batch.graph)
+            log_probs, _ = policy(batch.graph)
         torch.testing.assert_close(log_probs[batch.phase_rows], batch.log_probs, rtol=1e-4, atol=1e-5)
     slots.close()
 
