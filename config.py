@@ -95,7 +95,9 @@ class PolicySettings(_Record):
     """The network's shape."""
 
     hidden: int = Field(64, ge=1, description="Width of every hidden layer.")
-    vehicle_rounds: int = Field(1, ge=0, le=4, description="Rounds of message passing among vehicles.")
+    vehicle_rounds: int = Field(
+        0, ge=0, le=4, description="Rounds of message passing among vehicles, over edges shorter than --radius."
+    )
     phase_rounds: int = Field(2, ge=0, le=8, description="Rounds of message passing among phases.")
 
 

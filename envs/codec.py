@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import traci.constants as tc
-from numba import njit
 from numpy.typing import NDArray
+
+from envs.compiled import compiled
 
 _INT = struct.Struct("!i")
 _OPEN_ENDED = struct.pack("!dd", tc.INVALID_DOUBLE_VALUE, tc.INVALID_DOUBLE_VALUE)
@@ -221,7 +222,7 @@ def decode_vehicles(
     raise ProtocolError(f"SUMO could not give every variable of vehicle {name.decode(errors='replace')!r}")
 
 
-@njit(cache=True)
+@compiled
 def _length(raw, at):  # type: ignore[no-untyped-def]
     """The big-endian length of a text at byte ``at``, -1 where it or the text itself is not all there."""
     if at + 4 > len(raw):
@@ -230,7 +231,7 @@ def _length(raw, at):  # type: ignore[no-untyped-def]
     return length if at + 4 + length <= len(raw) else -1  # negative lengths are too large ones here
 
 
-@njit(cache=True)
+@compiled
 def _decode(raw, start, count, table, text, ends):  # type: ignore[no-untyped-def]
     """The records; where one is bad, its number, and its byte or -1 when it is not all there."""
     vehicles = np.zeros((count, COLUMNS + 1), np.float32)
@@ -259,7 +260,7 @@ def _decode(raw, start, count, table, text, ends):  # type: ignore[no-untyped-de
     return vehicles, numbers, count, position
 
 
-@njit(cache=True)
+@compiled
 def _hash(text, start, length):  # type: ignore[no-untyped-def]
     """FNV-1a of 32 bits (http://www.isthe.com/chongo/tech/comp/fnv)."""
     value = np.uint32(2166136261)
@@ -268,7 +269,7 @@ def _hash(text, start, length):  # type: ignore[no-untyped-def]
     return np.int64(value)
 
 
-@njit(cache=True)
+@compiled
 def _fill(table, text, ends):  # type: ignore[no-untyped-def]
     """Enter the lanes, each at its hash or at the next free place."""
     start = 0
@@ -280,7 +281,7 @@ def _fill(table, text, ends):  # type: ignore[no-untyped-def]
         start = ends[lane]
 
 
-@njit(cache=True)
+@compiled
 def _find(table, text, ends, raw, start, length):  # type: ignore[no-untyped-def]
     """The number of the lane with this id, -1 where there is none."""
     place = _hash(raw, start, length) & (len(table) - 1)

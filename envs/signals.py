@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.network import Network
 from envs.programs import SwitchingProgram, switching_program
 from envs.session import SPEED, WAITING, PhaseCommand, Snapshot
@@ -118,34 +119,69 @@ class SignalControl:
 
     def frame(self, snapshot: Snapshot) -> Frame:
         """The agents' view of a snapshot."""
-        network = self._network
-        allowed = np.repeat(self._free(snapshot.time), np.diff(network.phase_start))
-        allowed[network.phase_start[:-1] + self._shown] = True
-        elapsed = (snapshot.time - self._green_since).astype(np.float32)
+        elapsed, allowed = _since(
+            snapshot.time, self._green_since, self._shown, self._network.phase_start, self._min_green - _TINY
+        )
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
         """Reward per signal, float32 [S]."""
-        lanes, vehicles = snapshot.lanes, snapshot.vehicles
         if self._reward == "pressure":
-            pressure = self._sum(self._entering, lanes) - self._sum(self._leaving, lanes)
-            return -np.abs(pressure)
-        burden: NDArray
-        if self._reward == "queue":
-            burden = vehicles[:, SPEED] < HALTING
-        elif self._reward == "waiting":
-            burden = vehicles[:, WAITING] / 100.0
-        else:
-            burden = np.maximum(0.0, 1.0 - vehicles[:, SPEED] / self._speed_limit[lanes])
-        return -self._sum(self._entering, lanes, burden)
+            return -np.abs(self._sum(_PRESENT, self._entering, snapshot) - self._sum(_PRESENT, self._leaving, snapshot))
+        return -self._sum(_BURDENS[self._reward], self._entering, snapshot)
 
     def costs(self, snapshot: Snapshot) -> NDArray[np.float32]:
         """Cost per signal, float32 [S]."""
-        return self._sum(self._entering, snapshot.lanes, snapshot.vehicles[:, WAITING] > self._patience)
+        return self._sum(_IMPATIENT, self._entering, snapshot)
 
-    def _sum(
-        self, signal_of_lane: NDArray[np.int32], lanes: NDArray[np.int32], weights: NDArray | None = None
-    ) -> NDArray[np.float32]:
-        """Sum of weights (1 each unless given) over the vehicles at each signal, float32 [S]."""
-        total = np.bincount(signal_of_lane[lanes], weights, minlength=self.num_signals + 1)
-        return total[: self.num_signals].astype(np.float32)
+    def _sum(self, burden: int, signal_of_lane: NDArray[np.int32], snapshot: Snapshot) -> NDArray[np.float32]:
+        """Sum of a burden over the vehicles at each signal, float32 [S]."""
+        return _sum_by_signal(
+            burden,
+            snapshot.vehicles,
+            snapshot.lanes,
+            signal_of_lane,
+            self._speed_limit,
+            self._patience,
+            self.num_signals,
+        )
+
+
+# What a vehicle may count as.
+_PRESENT, _STANDING, _WAITING, _DELAYED, _IMPATIENT = range(5)
+_BURDENS = {"queue": _STANDING, "waiting": _WAITING, "delay": _DELAYED}
+
+
+@compiled
+def _sum_by_signal(  # type: ignore[no-untyped-def]
+    burden, vehicles, lanes, signal_of_lane, speed_limit, patience, signals
+):
+    """Sum of a burden over the vehicles at each signal, [S]; ``signal_of_lane`` is ``signals`` where there is none."""
+    total = np.zeros(signals, np.float64)
+    for v in range(len(lanes)):
+        signal = signal_of_lane[lanes[v]]
+        if signal == signals:
+            continue
+        if burden == _PRESENT:
+            total[signal] += 1.0
+        elif burden == _STANDING:
+            total[signal] += vehicles[v, SPEED] < HALTING
+        elif burden == _WAITING:
+            total[signal] += vehicles[v, WAITING] / 100.0
+        elif burden == _DELAYED:
+            total[signal] += max(0.0, 1.0 - vehicles[v, SPEED] / speed_limit[lanes[v]])
+        else:
+            total[signal] += vehicles[v, WAITING] > patience
+    return total.astype(np.float32)
+
+
+@compiled
+def _since(time, green_since, shown, phase_start, min_green):  # type: ignore[no-untyped-def]
+    """How long each signal has been green, [S], and which phases may be chosen, [P]."""
+    elapsed = np.empty(len(shown), np.float32)
+    allowed = np.empty(phase_start[-1], np.bool_)
+    for s in range(len(shown)):
+        elapsed[s] = time - green_since[s]
+        for phase in range(phase_start[s], phase_start[s + 1]):
+            allowed[phase] = time - green_since[s] >= min_green or phase == phase_start[s] + shown[s]
+    return elapsed, allowed

@@ -20,6 +20,17 @@ from graph.topology import Topology
 
 def stack(frames: Sequence[Frame]) -> Frames:
     """Frames of one network as one table."""
+    if len(frames) == 1:
+        (frame,) = frames  # nothing need be copied
+        return Frames(
+            time=np.array([frame.time]),
+            vehicles=frame.vehicles,
+            lanes=frame.lanes,
+            offsets=np.array([0, len(frame.lanes)]),
+            shown=frame.shown[None],
+            elapsed=frame.elapsed[None],
+            allowed=frame.allowed[None],
+        )
     return Frames(
         time=np.array([frame.time for frame in frames]),
         vehicles=np.concatenate([frame.vehicles for frame in frames]),

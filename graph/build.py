@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.session import ACCELERATION, ANGLE, CONTROLLED, LANE_POSITION, SPEED, WAITING, X, Y
 from graph.graphs import Graphs
 from graph.ragged import Offsets
@@ -55,41 +55,73 @@ class Frames:
 
 def build(frames: Frames, topology: Topology, radius: float) -> Graphs:
     """Build the graphs of N frames; vehicles not farther apart than ``radius`` (m, 0 for none) are joined both ways."""
-    table, lanes, offsets = frames.vehicles, frames.lanes, frames.offsets
-    edges, edge_features, edge_offsets = _vehicle_edges(table, offsets, float(radius))
-    served, served_features, served_offsets = _phase_edges(
-        table,
-        lanes,
-        offsets,
+    static = topology.repeated(len(frames.time))
+    time, vehicles, near, phases, served = _build(
+        frames.time,
+        frames.vehicles,
+        frames.lanes,
+        frames.offsets,
+        frames.shown,
+        frames.elapsed,
+        frames.allowed,
+        topology.bounds,
         topology.lane_length,
         topology.lane_feature,
         topology.lane_phase_start,
         topology.lane_phases,
+        topology.phase_start,
+        topology.phase_lanes,
+        float(radius),
     )
-    static = topology.repeated(len(frames.time))
     return Graphs(
-        time=_time_features(frames.time),
-        vehicles=_vehicle_features(table, lanes, topology.lane_feature, topology.bounds),
-        vehicle_edges=edges,
-        vehicle_edge_features=edge_features,
-        phases=_phase_features(
-            frames.shown, frames.elapsed, frames.allowed, topology.phase_start, topology.phase_lanes
-        ),
+        time=time,
+        vehicles=vehicles,
+        vehicle_edges=near[0],
+        vehicle_edge_features=near[1],
+        phases=phases,
         phase_signal=static.phase_signal,
-        phase_edges=served,
-        phase_edge_features=served_features,
+        phase_edges=served[0],
+        phase_edge_features=served[1],
         signal_start=static.signal_start,
         signal_edges=static.signal_edges,
-        vehicle_offsets=offsets,
-        vehicle_edge_offsets=edge_offsets,
+        vehicle_offsets=frames.offsets,
+        vehicle_edge_offsets=near[2],
         phase_offsets=static.phase_offsets,
-        phase_edge_offsets=served_offsets,
+        phase_edge_offsets=served[2],
         signal_offsets=static.signal_offsets,
         signal_edge_offsets=static.signal_edge_offsets,
     )
 
 
-@njit(cache=True)
+@compiled
+def _build(  # type: ignore[no-untyped-def]
+    time,
+    table,
+    lanes,
+    offsets,
+    shown,
+    elapsed,
+    allowed,
+    bounds,
+    lane_length,
+    lane_feature,
+    lane_phase_start,
+    lane_phases,
+    phase_start,
+    phase_lanes,
+    radius,
+):
+    """All that differs from frame to frame, in one call: each call from Python costs as much as a small loop."""
+    return (
+        _time_features(time),
+        _vehicle_features(table, lanes, lane_feature, bounds),
+        _vehicle_edges(table, offsets, radius),
+        _phase_features(shown, elapsed, allowed, phase_start, phase_lanes),
+        _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases),
+    )
+
+
+@compiled
 def _time_features(time):  # type: ignore[no-untyped-def]
     """Sine and cosine of the time of day, [N, 2]."""
     features = np.empty((len(time), 2), np.float32)
@@ -100,12 +132,12 @@ def _time_features(time):  # type: ignore[no-untyped-def]
     return features
 
 
-@njit(cache=True)
+@compiled
 def _clipped(value, low, high):  # type: ignore[no-untyped-def]
     return min(max(value, low), high)
 
 
-@njit(cache=True)
+@compiled
 def _vehicle_features(table, lanes, lane_feature, bounds):  # type: ignore[no-untyped-def]
     """Features of the vehicle nodes, [V, 9]."""
     x_min, y_min, x_max, y_max = bounds
@@ -125,7 +157,7 @@ def _vehicle_features(table, lanes, lane_feature, bounds):  # type: ignore[no-un
     return features
 
 
-@njit(cache=True)
+@compiled
 def _vehicle_edges(table, offsets, radius):  # type: ignore[no-untyped-def]
     """Edges between vehicles of one frame: ends [E, 2], features [E, 4], offsets [N + 1]; by target, then source.
 
@@ -197,7 +229,7 @@ def _vehicle_edges(table, offsets, radius):  # type: ignore[no-untyped-def]
     return ends, features, edge_offsets
 
 
-@njit(cache=True)
+@compiled
 def _cells(table, offsets, radius):  # type: ignore[no-untyped-def]
     """Frame and cell of every vehicle, each [V]."""
     frame, cell_x, cell_y = np.empty((3, len(table)), np.int64)
@@ -209,13 +241,13 @@ def _cells(table, offsets, radius):  # type: ignore[no-untyped-def]
     return frame, cell_x, cell_y
 
 
-@njit(cache=True)
+@compiled
 def _bucket(frame, x, y, mask):  # type: ignore[no-untyped-def]
     """Where a cell lies in the hash table: large odd factors scatter rows and frames, cells of a row are neighbours."""
     return (x + (y * 19349663 ^ frame * 83492791)) & mask
 
 
-@njit(cache=True)
+@compiled
 def _by_bucket(frame, cell_x, cell_y, mask):  # type: ignore[no-untyped-def]
     """The vehicles of each bucket: bucket b has ``members[start[b]:start[b + 1]]``, in ascending order."""
     count = len(frame)
@@ -234,7 +266,7 @@ def _by_bucket(frame, cell_x, cell_y, mask):  # type: ignore[no-untyped-def]
     return start, members
 
 
-@njit(cache=True)
+@compiled
 def _relative_features(table, sin, cos, source, target, radius, features):  # type: ignore[no-untyped-def]
     """How vehicle ``source`` looks from vehicle ``target``, into ``features`` [4]."""
     across = np.float64(table[source, X]) - np.float64(table[target, X])
@@ -252,7 +284,7 @@ def _relative_features(table, sin, cos, source, target, radius, features):  # ty
     features[3] = min(collision / _COLLISION_LIMIT, 1.0)
 
 
-@njit(cache=True)
+@compiled
 def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type: ignore[no-untyped-def]
     """Features of the phase nodes, [N * P, 4]."""
     frames, signals, phases = len(shown), len(phase_start) - 1, len(phase_lanes)
@@ -268,7 +300,7 @@ def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type:
     return features
 
 
-@njit(cache=True)
+@compiled
 def _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases):  # type: ignore[no-untyped-def]
     """Edges from each vehicle to the phases that serve its lane: ends [K, 2], features [K, 4], offsets [N + 1]."""
     frames = len(offsets) - 1

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from graph.graphs import Graphs
 from graph.policy import PolicyShape, parameter_shapes
 from graph.schema import PHASE_FEATURES
@@ -66,14 +66,14 @@ class ActingPolicy:
         )
 
 
-@njit(cache=True)
+@compiled
 def _matrix(weights, at, rows, columns):  # type: ignore[no-untyped-def]
     """The next parameter as [rows, columns], and where the one after it begins."""
     end = at + rows * columns
     return weights[at:end].reshape((rows, columns)), end
 
 
-@njit(cache=True)
+@compiled
 def _layer(weights, at, inputs, outputs):  # type: ignore[no-untyped-def]
     """The next linear layer, [inputs, outputs] and [outputs], and where the parameter after it begins."""
     matrix, at = _matrix(weights, at, inputs, outputs)
@@ -81,7 +81,7 @@ def _layer(weights, at, inputs, outputs):  # type: ignore[no-untyped-def]
     return matrix, weights[at:end], end
 
 
-@njit(cache=True, fastmath={"contract"})
+@compiled
 def _linear(values, matrix, bias):  # type: ignore[no-untyped-def]
     """[N, I] to [N, O]; four inputs at a time, so that outputs stay in registers for longer."""
     inputs, outputs = matrix.shape
@@ -102,7 +102,7 @@ def _linear(values, matrix, bias):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(cache=True)
+@compiled
 def _relu(values):  # type: ignore[no-untyped-def]
     """In place."""
     for n in range(values.shape[0]):
@@ -111,7 +111,7 @@ def _relu(values):  # type: ignore[no-untyped-def]
     return values
 
 
-@njit(cache=True)
+@compiled
 def _add(values, others):  # type: ignore[no-untyped-def]
     """In place."""
     for n in range(values.shape[0]):
@@ -120,7 +120,7 @@ def _add(values, others):  # type: ignore[no-untyped-def]
     return values
 
 
-@njit(cache=True, fastmath={"contract"})
+@compiled
 def _log_probs(  # type: ignore[no-untyped-def]
     weights,
     shape,
@@ -190,7 +190,7 @@ def _log_probs(  # type: ignore[no-untyped-def]
     return _log_softmax(scores, signal, signal_offsets[frames])
 
 
-@njit(cache=True, fastmath={"contract"})
+@compiled
 def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
     """Add to row ``target`` of ``heard`` what ``source`` says over edge ``e``."""
     a, b, c, d = features[e, 0], features[e, 1], features[e, 2], features[e, 3]
@@ -199,7 +199,7 @@ def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-un
         heard[target, o] += max(message, np.float32(0.0))
 
 
-@njit(cache=True)
+@compiled
 def _vehicle_round(weights, at, state, edges, features, vehicle_offsets, edge_offsets):  # type: ignore[no-untyped-def]
     """``VehicleRound``, into ``state`` [V, W]; returns where the parameter after it begins."""
     width = state.shape[1]
@@ -226,7 +226,7 @@ def _vehicle_round(weights, at, state, edges, features, vehicle_offsets, edge_of
     return at
 
 
-@njit(cache=True)
+@compiled
 def _phase_round(weights, at, state, signal, signal_edges, signal_offsets, edge_offsets):  # type: ignore[no-untyped-def]
     """``PhaseRound``, into ``state`` [P, W]; returns where the parameter after it begins."""
     width, frames = state.shape[1], len(signal_offsets) - 1
@@ -257,7 +257,7 @@ def _phase_round(weights, at, state, signal, signal_edges, signal_offsets, edge_
     return at
 
 
-@njit(cache=True)
+@compiled
 def _log_softmax(scores, signal, signals):  # type: ignore[no-untyped-def]
     """Log-softmax of ``scores`` [P] within each signal, in place; every signal has a finite score."""
     peak = np.full(signals, -np.inf, np.float32)
@@ -271,7 +271,7 @@ def _log_softmax(scores, signal, signals):  # type: ignore[no-untyped-def]
     return scores
 
 
-@njit(cache=True)
+@compiled
 def choose(log_probs, phase_start, draws):  # type: ignore[no-untyped-def]
     """Phases int16 and their log-probabilities float32, both [N, S], for ``log_probs`` [N, P].
 

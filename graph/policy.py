@@ -20,7 +20,7 @@ class PolicyShape:
     """
 
     hidden: int = 64
-    vehicle_rounds: int = 1
+    vehicle_rounds: int = 0
     phase_rounds: int = 2
     history: int = 1
 

@@ -86,7 +86,7 @@ def test_the_checkpoint_holds_what_was_said(finished: TrainRun) -> None:
     [
         "--loader-workers 1 --history 3 --amp bf16",
         "--loader-workers 2 --accumulate 2 --num-collectors 1",
-        "--backend libsumo --vehicle-rounds 0",
+        "--backend libsumo --vehicle-rounds 1",
         "--num-collectors 0 --amp fp16 --queue-size 1 --history 2 --hidden 16",
     ],
 )

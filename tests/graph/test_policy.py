@@ -99,7 +99,7 @@ def test_every_kind_of_feature_counts(change: str) -> None:
     tensors = to_tensors(make_graphs())
     features = getattr(tensors, change).clone()
     features[:, :2] += 0.5
-    policy = make_policy()
+    policy = make_policy(vehicle_rounds=1)
     assert not torch.allclose(policy(replace(tensors, **{change: features}))[1], policy(tensors)[1])
 
 

@@ -1,0 +1,43 @@
+"""All compiled loops of a collector, made ready by importing this module.
+
+The process that collectors are forked from imports it, so that they neither wait for the loops nor have them each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.codec import LaneIndex, decode_vehicles
+from envs.network import Network, Signal
+from envs.session import Snapshot
+from envs.signals import SignalControl
+from graph.acting import Actor
+from graph.policy import PolicyShape
+from graph.topology import Topology
+
+
+def warm_up() -> None:
+    """Decide once for the smallest network there is: one lane, and a signal that lets it go or not."""
+    network = Network(
+        lane_ids=("lane_0",),
+        lane_length=np.ones(1, np.float32),
+        lane_speed=np.ones(1, np.float32),
+        lane_index=np.zeros(1, np.int16),
+        bounds=(0.0, 0.0, 1.0, 1.0),
+        junction="",
+        signals=(Signal("signal", ("G", "r"), served=((0,), ()), movements=((), ()), leaving=()),),
+        fixed_signals=(),
+        phase_start=np.array([0, 2], np.int32),
+        phase_signal=np.zeros(2, np.int32),
+        phase_lanes=np.zeros((1, 2), np.int32),
+        neighbours=np.zeros((0, 2), np.int32),
+    )
+    vehicles, lanes, _ = decode_vehicles(b"", 0, 0, LaneIndex(network.lane_ids))
+    task = SignalControl(network, yellow_time=0.0, min_green=0.0)
+    snapshot = Snapshot(0.0, vehicles, lanes)
+    task.rewards(snapshot)
+    actor = Actor(Topology.of(network), PolicyShape(hidden=1), radius=1.0)
+    actor.act([0], [task.frame(snapshot)], [np.random.default_rng(0)])
+
+
+warm_up()
