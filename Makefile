@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test lint clean
+.PHONY: help setup train test bench lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ train: setup ## train on grid4x4 with four simulations
 
 test: setup ## run the tests
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+bench: setup ## measure everything and write docs/benchmarks.md, half an hour on a quiet machine
+	@exec $(VENV)/bin/python -m benchmarks $(ARGS)
 
 lint: setup ## check style, format and types
 	@$(VENV)/bin/ruff check .

@@ -24,7 +24,7 @@ from envs.scenarios import Scenario
 __all__ = ["Conditions", "Episode", "Policy", "evaluate"]
 
 _LOOK = 0.5  # s until it looks whether somebody wants it to end
-_PRELOAD = ["collectors.worker", "collectors.evaluation"]  # torch and our rooms, imported once for all processes
+_PRELOAD = ["collectors.preload", "collectors.evaluation"]  # torch and our rooms, imported once for all processes
 
 
 def evaluate(

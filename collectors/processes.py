@@ -24,8 +24,7 @@ from collectors.pool import check_numbers, describe, share_out
 from collectors.worker import Order, Report, run_collector
 
 _START_LIMIT = 60.0  # s for one simulation, and at least this much also where --stall-limit is short
-# torch, SUMO's clients, our rooms and their compiled loops, once for all collectors
-_FORKSERVER_PRELOAD = ["collectors.worker", "collectors.warm"]
+_FORKSERVER_PRELOAD = ["collectors.preload"]
 
 
 def start_forkserver() -> None:

@@ -1,7 +1,4 @@
-"""All compiled loops of a collector, made ready by importing this module.
-
-The process that collectors are forked from imports it, so that they neither wait for the loops nor have them each.
-"""
+"""All compiled loops of a collector, made ready before there is one."""
 
 from __future__ import annotations
 
@@ -38,6 +35,3 @@ def warm_up() -> None:
     task.rewards(snapshot)
     actor = Actor(Topology.of(network), PolicyShape(hidden=1), radius=1.0)
     actor.act([0], [task.frame(snapshot)], [np.random.default_rng(0)])
-
-
-warm_up()

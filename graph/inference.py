@@ -247,13 +247,13 @@ def _phase_round(weights, at, state, signal, signal_edges, signal_offsets, edge_
                 upstream[target, o] += own[source, o]
     for s in range(signals):
         upstream[s] /= max(neighbours[s], np.float32(1.0))
-    heard = np.empty((len(state), 3 * width), np.float32)
-    for p in range(len(state)):
-        heard[p, :width] = state[p]
-        heard[p, width : 2 * width] = own[signal[p]]
-        heard[p, 2 * width :] = upstream[signal[p]]
     matrix, bias, at = _layer(weights, at, 3 * width, width)
-    _add(state, _relu(_linear(heard, matrix, bias)))
+    told = _linear(state, matrix[:width], bias)
+    nothing = np.zeros(width, np.float32)
+    heard = _add(_linear(own, matrix[width : 2 * width], nothing), _linear(upstream, matrix[2 * width :], nothing))
+    for p in range(len(state)):
+        for o in range(width):
+            state[p, o] += max(told[p, o] + heard[signal[p], o], np.float32(0.0))
     return at
 
 

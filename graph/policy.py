@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from graph import schema
 from graph.tensors import GraphTensors
@@ -63,11 +64,13 @@ class PhaseRound(nn.Module):
 
     def forward(self, phases: Tensor, graph: GraphTensors) -> Tensor:
         """[P, W] to [P, W]."""
-        signals = len(graph.signal_start)
+        signals, width = len(graph.signal_start), phases.shape[1]
         own = mean_by(phases, graph.phase_signal, signals)  # [S, W]
         upstream = mean_by(own[graph.signal_source], graph.signal_target, signals)
-        heard = torch.cat([own, upstream], dim=1)[graph.phase_signal]
-        return phases + torch.relu(self.update(torch.cat([phases, heard], dim=1)))
+        # One layer on [phase, own, upstream]; what a signal's phases have in common is multiplied once per signal.
+        heard = functional.linear(torch.cat([own, upstream], dim=1), self.update.weight[:, width:])
+        told = functional.linear(phases, self.update.weight[:, :width], self.update.bias)
+        return phases + torch.relu(told + heard[graph.phase_signal])
 
 
 class SignalPolicy(nn.Module):

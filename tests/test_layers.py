@@ -24,7 +24,7 @@ MAY_KNOW = {
 # Frame-to-graph code runs wherever there is numpy.
 WITHOUT_TORCH = ("buffers", "envs", "graph.build", "graph.graphs", "graph.ragged", "graph.schema", "graph.topology")
 # What a graph may know of envs: the words that frames are written in, nothing that runs a simulation.
-WORDS_OF_A_FRAME = {"envs.network", "envs.session", "envs.signals"}
+WORDS_OF_A_FRAME = {"envs.compiled", "envs.network", "envs.session", "envs.signals"}
 # SUMO needs an environment of its own, and a cache folder is named by one; all else comes from settings.
 READ_THE_ENVIRONMENT = {"envs.sumo", "envs.libsumo_session", "envs.generate"}
 

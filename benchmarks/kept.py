@@ -1,0 +1,51 @@
+"""Results on disk: one JSON file per part, from which the report can be written again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine, versions
+
+PARTS = ("stepping", "scaling", "training", "resets", "transport", "graphs", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a part has found, by which command, with which settings, when (UTC), in how many s, and on what."""
+
+    part: str
+    result: dict[str, Any]
+    command: str
+    settings: dict[str, Any]
+    ended: str
+    took: float
+    machine: dict[str, str]
+    versions: dict[str, str]
+
+    @classmethod
+    def now(cls, part: str, result: dict[str, Any], command: str, settings: dict[str, Any], took: float) -> Measured:
+        """A result that is there this minute."""
+        ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        return cls(part, result, command, settings, ended, took, machine(), versions())
+
+
+def keep(folder: Path, measured: Measured) -> None:
+    """Write a part's result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(measured), indent=1, allow_nan=False)
+    (folder / f"{measured.part}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def forget(folder: Path, part: str) -> None:
+    """Remove what is kept of a part."""
+    (folder / f"{part}.json").unlink(missing_ok=True)
+
+
+def read(folder: Path) -> dict[str, Measured]:
+    """What is kept, by part, in their order."""
+    paths = {part: folder / f"{part}.json" for part in PARTS}
+    return {part: Measured(**json.loads(path.read_text("utf-8"))) for part, path in paths.items() if path.exists()}

@@ -1,0 +1,53 @@
+"""On what was measured: the machine, and the versions of everything that matters."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from buffers.children import cores
+
+_PACKAGES = (
+    "eclipse-sumo",
+    "traci",
+    "libsumo",
+    "sumo-rl",
+    "gymnasium",
+    "stable-baselines3",
+    "torch",
+    "torch-geometric",
+    "numpy",
+    "scipy",
+    "numba",
+)
+
+
+def machine() -> dict[str, str]:
+    """The machine in words."""
+    usable, present = cores(), psutil.cpu_count() or 0
+    return {
+        "processor": _cpu_model(),
+        "cores": str(usable) if usable == present else f"{usable} of {present}",
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "kernel": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that are installed, by name."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
