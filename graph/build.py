@@ -159,74 +159,103 @@ def _vehicle_features(table, lanes, lane_feature, bounds):  # type: ignore[no-un
 
 @compiled
 def _vehicle_edges(table, offsets, radius):  # type: ignore[no-untyped-def]
-    """Edges between vehicles of one frame: ends [E, 2], features [E, 4], offsets [N + 1]; by target, then source.
-
-    Vehicles are sorted into square cells as wide as the radius, and the cells of all frames into one hash table, so
-    that each vehicle looks at the few in its own and the eight cells around it, whatever the size of the network.
-    """
+    """Edges between vehicles of one frame: ends [E, 2], features [E, 4], offsets [N + 1]; by target, then source."""
     frames, count = len(offsets) - 1, len(table)
     edge_offsets = np.zeros(frames + 1, np.int64)
     if radius <= 0.0 or count < 2:
         return np.empty((0, 2), np.int32), np.empty((0, 4), np.float32), edge_offsets
     frame, cell_x, cell_y = _cells(table, offsets, radius)
+    pairs = _pairs(table, frame, cell_x, cell_y, radius)
+    # Each pair is an edge both ways. As pairs come in ascending order, so do the sources of every target: first those
+    # before it, one pair of theirs after the other, then those behind it.
+    following = np.zeros(count + 1, np.int64)
+    for p in range(len(pairs)):
+        following[pairs[p, 0] + 1] += 1
+        following[pairs[p, 1] + 1] += 1
+    for v in range(count):
+        edge_offsets[frame[v] + 1] += following[v + 1]
+        following[v + 1] += following[v]
+    for n in range(frames):
+        edge_offsets[n + 1] += edge_offsets[n]
+    sin, cos = np.empty(count), np.empty(count)
+    for v in range(count):
+        heading = math.radians(table[v, ANGLE])  # 0: north, clockwise
+        sin[v], cos[v] = math.sin(heading), math.cos(heading)
+    ends = np.empty((2 * len(pairs), 2), np.int32)
+    features = np.empty((2 * len(pairs), 4), np.float32)
+    nearness = 1.0 / radius
+    for p in range(len(pairs)):
+        one, other = pairs[p, 0], pairs[p, 1]
+        first = offsets[frame[one]]
+        right = np.float64(table[other, X]) - np.float64(table[one, X])  # m, from one to the other
+        up = np.float64(table[other, Y]) - np.float64(table[one, Y])
+        speed, faster = np.float64(table[one, SPEED]), np.float64(table[other, SPEED]) - np.float64(table[one, SPEED])
+        drift_right = (speed + faster) * sin[other] - speed * sin[one]
+        drift_up = (speed + faster) * cos[other] - speed * cos[one]
+        distance = max(math.sqrt(right * right + up * up), _NEAREST)
+        closing = -(drift_right * right + drift_up * up) / distance  # m/s, positive: approaching
+        collision = min(distance / (closing * _COLLISION_LIMIT), 1.0) if closing > _CLOSING else 1.0
+        right, up, faster = right * nearness, up * nearness, faster * (1.0 / _SPEED_DEVIATION)
+        for source, target, sign in ((other, one, 1.0), (one, other, -1.0)):
+            e = following[target]
+            following[target] += 1
+            ends[e, 0] = source - first
+            ends[e, 1] = target - first
+            features[e, 0] = sign * (right * sin[target] + up * cos[target])
+            features[e, 1] = sign * (right * cos[target] - up * sin[target])  # positive: to the right
+            features[e, 2] = sign * faster
+            features[e, 3] = collision
+    return ends, features, edge_offsets
+
+
+@compiled
+def _pairs(table, frame, cell_x, cell_y, radius):  # type: ignore[no-untyped-def]
+    """Pairs of vehicles of one frame that are not farther apart than ``radius``, [K, 2], in ascending order.
+
+    Vehicles are sorted into square cells as wide as the radius, and the cells of all frames into one hash table, so
+    that each vehicle looks at the few in its own and the eight cells around it, whatever the size of the network.
+    """
+    count = len(table)
     mask = 1
     while mask < 2 * count + 4:
         mask *= 2
     mask -= 1
     start, members = _by_bucket(frame, cell_x, cell_y, mask)
     # In the order of their buckets, so that candidates lie side by side in memory.
-    frames_there, rows_there = frame[members], cell_y[members]
     x_there, y_there = np.empty(count), np.empty(count)
     for at in range(count):
         x_there[at], y_there[at] = table[members[at], X], table[members[at], Y]
-    ends = np.empty((16 * count, 2), np.int32)
+    pairs = np.empty((8 * count, 2), np.int64)
     total = 0
-    for target in range(count):
+    for one in range(count):
         first = total
-        own_x, own_y = np.float64(table[target, X]), np.float64(table[target, Y])
-        for row in range(cell_y[target] - 1, cell_y[target] + 2):
+        own_x, own_y = np.float64(table[one, X]), np.float64(table[one, Y])
+        for row in range(cell_y[one] - 1, cell_y[one] + 2):
             # The three cells side by side are three buckets in a row, unless the table ends in between.
-            low = _bucket(frame[target], cell_x[target] - 1, row, mask)
-            for part in range(2):
-                begin = low if part == 0 else 0
-                end = min(low + 3, mask + 1) if part == 0 else low + 3 - (mask + 1)
-                if end <= begin:
-                    continue
-                for at in range(start[begin], start[end]):
-                    across, up = x_there[at] - own_x, y_there[at] - own_y
-                    if across * across + up * up > radius * radius:
+            low = _bucket(frame[one], cell_x[one] - 1, row, mask)
+            over = low + 3 - (mask + 1)
+            for part in range(1 if over <= 0 else 2):
+                begin, end = (start[low], start[min(low + 3, mask + 1)]) if part == 0 else (start[0], start[over])
+                for at in range(begin, end):
+                    other = members[at]
+                    right, up = x_there[at] - own_x, y_there[at] - own_y
+                    if other <= one or right * right + up * up > radius * radius:
                         continue
-                    source = members[at]
-                    # Other cells may share these buckets.
-                    if rows_there[at] != row or frames_there[at] != frame[target] or source == target:
-                        continue
-                    if total == len(ends):
-                        larger = np.empty((2 * total, 2), np.int32)
-                        larger[:total] = ends
-                        ends = larger
-                    # The few sources of one target are sorted as they come.
+                    if cell_y[other] != row or frame[other] != frame[one]:
+                        continue  # other cells may share these buckets
+                    if total == len(pairs):
+                        larger = np.empty((2 * total, 2), np.int64)
+                        larger[:total] = pairs
+                        pairs = larger
+                    # The few partners of one vehicle are sorted as they come.
                     place = total
-                    while place > first and ends[place - 1, 0] > source:
-                        ends[place, 0] = ends[place - 1, 0]
+                    while place > first and pairs[place - 1, 1] > other:
+                        pairs[place, 1] = pairs[place - 1, 1]
                         place -= 1
-                    ends[place, 0] = source
-                    ends[total, 1] = target
+                    pairs[place, 1] = other
+                    pairs[total, 0] = one
                     total += 1
-        edge_offsets[frame[target] + 1] += total - first
-    for n in range(frames):
-        edge_offsets[n + 1] += edge_offsets[n]
-    ends = ends[:total].copy()
-    sin, cos = np.empty(count), np.empty(count)
-    for v in range(count):
-        heading = math.radians(table[v, ANGLE])  # 0: north, clockwise
-        sin[v], cos[v] = math.sin(heading), math.cos(heading)
-    features = np.empty((total, 4), np.float32)
-    for e in range(total):
-        source, target = ends[e, 0], ends[e, 1]
-        _relative_features(table, sin, cos, source, target, radius, features[e])
-        ends[e, 0] = source - offsets[frame[target]]
-        ends[e, 1] = target - offsets[frame[target]]
-    return ends, features, edge_offsets
+    return pairs[:total]
 
 
 @compiled
@@ -264,24 +293,6 @@ def _by_bucket(frame, cell_x, cell_y, mask):  # type: ignore[no-untyped-def]
         members[following[bucket[v]]] = v
         following[bucket[v]] += 1
     return start, members
-
-
-@compiled
-def _relative_features(table, sin, cos, source, target, radius, features):  # type: ignore[no-untyped-def]
-    """How vehicle ``source`` looks from vehicle ``target``, into ``features`` [4]."""
-    across = np.float64(table[source, X]) - np.float64(table[target, X])
-    up = np.float64(table[source, Y]) - np.float64(table[target, Y])
-    its, own = np.float64(table[source, SPEED]), np.float64(table[target, SPEED])
-    distance = max(math.sqrt(across * across + up * up), _NEAREST)
-    # m/s, positive: approaching
-    closing = (
-        -((its * sin[source] - own * sin[target]) * across + (its * cos[source] - own * cos[target]) * up) / distance
-    )
-    collision = distance / closing if closing > _CLOSING else _COLLISION_LIMIT
-    features[0] = (across * sin[target] + up * cos[target]) / radius
-    features[1] = (across * cos[target] - up * sin[target]) / radius  # positive: to the right
-    features[2] = (its - own) / _SPEED_DEVIATION
-    features[3] = min(collision / _COLLISION_LIMIT, 1.0)
 
 
 @compiled
