@@ -34,4 +34,5 @@ def warm_up() -> None:
     snapshot = Snapshot(0.0, vehicles, lanes)
     task.rewards(snapshot)
     actor = Actor(Topology.of(network), PolicyShape(hidden=1), radius=1.0)
-    actor.act([0], [task.frame(snapshot)], [np.random.default_rng(0)])
+    phases, _ = actor.act([0], [task.frame(snapshot)], [np.random.default_rng(0)])
+    task.commands(phases[0], 0.0)

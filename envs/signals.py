@@ -63,6 +63,7 @@ class SignalControl:
         self._network = network
         self._yellow_time = yellow_time
         self._min_green = min_green
+        self._free_after = min_green - _TINY  # s of green
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
@@ -73,6 +74,8 @@ class SignalControl:
         for index, signal in enumerate(network.signals):
             self._entering[list(signal.incoming)] = index
             self._leaving[list(signal.leaving)] = index
+        self._counts = np.diff(network.phase_start)
+        self._planned = np.array([len(signal.programs) > 1 for signal in network.signals], bool)
         self._speed_limit = np.append(network.lane_speed, np.float32(1.0))
         self.begin(0.0)
 
@@ -98,15 +101,17 @@ class SignalControl:
         signal does not have.
         """
         changes = []
-        free = self._free(time)
-        for s, (signal, program) in enumerate(zip(self._network.signals, self._programs, strict=True)):
-            shown, wanted = int(self._shown[s]), int(actions[s])
+        asked = np.asarray(actions, np.int64)
+        for s in _to_command(
+            asked, self._shown, self._green_since, self._counts, self._planned, time, self._free_after
+        ):
+            signal, program = self._network.signals[s], self._programs[s]
+            shown, wanted = int(self._shown[s]), int(asked[s])
             if not 0 <= wanted < len(signal.greens):
                 raise ValueError(f"signal {signal.id}: phase {wanted}, must be 0 to {len(signal.greens) - 1}")
-            if wanted == shown or not free[s]:
-                if len(signal.programs) > 1 and time >= self._green_since[s]:
-                    # A switch of programs by the time of day may have left it in another phase.
-                    changes.append(PhaseCommand(signal.id, shown))
+            if wanted == shown or time - self._green_since[s] < self._free_after:
+                # A switch of programs by the time of day may have left it in another phase.
+                changes.append(PhaseCommand(signal.id, shown))
                 continue
             entry = program.entry[shown][wanted]
             changes.append(PhaseCommand(signal.id, entry))
@@ -114,13 +119,10 @@ class SignalControl:
             self._green_since[s] = time + (self._yellow_time if entry >= len(signal.greens) else 0.0)
         return changes
 
-    def _free(self, time: float) -> NDArray[np.bool_]:
-        return time + _TINY >= self._green_since + self._min_green
-
     def frame(self, snapshot: Snapshot) -> Frame:
         """The agents' view of a snapshot."""
         elapsed, allowed = _since(
-            snapshot.time, self._green_since, self._shown, self._network.phase_start, self._min_green - _TINY
+            snapshot.time, self._green_since, self._shown, self._network.phase_start, self._free_after
         )
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
@@ -173,6 +175,20 @@ def _sum_by_signal(  # type: ignore[no-untyped-def]
         else:
             total[signal] += vehicles[v, WAITING] > patience
     return total.astype(np.float32)
+
+
+@compiled
+def _to_command(wanted, shown, green_since, counts, planned, time, free_after):  # type: ignore[no-untyped-def]
+    """Signals that must be told something: to switch, to stay where they are, or that there is no such phase."""
+    found = np.empty(len(counts), np.int64)
+    total = 0
+    for s in range(len(counts)):
+        switches = wanted[s] != shown[s] and time - green_since[s] >= free_after
+        stays = planned[s] and time >= green_since[s]
+        if switches or stays or not 0 <= wanted[s] < counts[s]:
+            found[total] = s
+            total += 1
+    return found[:total]
 
 
 @compiled

@@ -17,6 +17,7 @@ KERNELS = {
     "decode": codec._decode,
     "sum by signal": signals._sum_by_signal,
     "since": signals._since,
+    "to command": signals._to_command,
     "build": sys.modules["graph.build"]._build,  # the package has a function of the module's name
     "log probs": inference._log_probs,
     "choose": inference.choose,
