@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -77,12 +78,12 @@ class LibsumoSession:
         self._until: float | None = None
         self._words = LastWords()
         try:
-            libsumo.start([str(sumo.binary("sumo")), *self._arguments(seed=0)])
-            self.network = network or read_network(libsumo)
-        except BaseException as error:
-            failure = self._explain(error) if isinstance(error, self._broken) else error
+            with self._explained():
+                libsumo.start([str(sumo.binary("sumo")), *self._arguments(seed=0)])
+                self.network = network or read_network(libsumo)
+        except BaseException:
             self.close()  # a simulation that failed to load would still count as the one of this process
-            raise failure from error
+            raise
         self._lanes = _Lanes((name, number) for number, name in enumerate(self.network.lane_ids))
         self._get_lane, self._get_position = _direct("getLaneID"), _direct("getPosition")
         self._getters = [_direct(name) for name in _GETTERS]
@@ -93,16 +94,12 @@ class LibsumoSession:
         return [*simulation_options(self.scenario, seed, time_to_teleport, extra), "--error-log", log]
 
     def reset(self, seed: int) -> None:
-        try:
+        with self._explained():
             self.client.load(self._arguments(seed))
-        except self._broken as error:
-            raise self._explain(error) from error
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
-        try:
+        with self._explained():
             install_programs(self.client, self.network, programs)
-        except self._broken as error:
-            raise self._explain(error) from error
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
         """Give the commands; the simulation itself runs in ``receive``, since it runs in this very thread."""
@@ -140,14 +137,18 @@ class LibsumoSession:
             raise self._explain(error) from error
 
     def totals(self) -> dict[str, float]:
-        try:
+        with self._explained():
             return {name: float(self.client.simulation.getParameter("", key)) for name, key in TOTALS.items()}
-        except self._broken as error:
-            raise self._explain(error) from error
 
     def delays_under_way(self) -> NDArray[np.float64]:
-        try:
+        with self._explained():
             return delays_under_way(self.client, self.network.junction)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what libsumo raises into a ``SumoError`` that quotes SUMO; costs a microsecond that decisions save."""
+        try:
+            yield
         except self._broken as error:
             raise self._explain(error) from error
 
@@ -157,10 +158,8 @@ class LibsumoSession:
         return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}")
 
     def finish(self) -> None:
-        try:
+        with self._explained():
             self.close()
-        except self._broken as error:
-            raise self._explain(error) from error
 
     def close(self) -> None:
         if self._open:

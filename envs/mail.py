@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 
 from traci.exceptions import FatalTraCIError
 
-from envs.codec import Reply
+from envs.codec import ProtocolError, Reply
 
 _ROOM = 1 << 16  # bytes, to begin with
 
@@ -15,8 +16,8 @@ _ROOM = 1 << 16  # bytes, to begin with
 class Mail:
     """The raw side of a TraCI connection, for messages that the stock client does not compose.
 
-    Both may use the connection in turn, as long as nothing is ``owed``. Raises ``TimeoutError`` when SUMO is silent for
-    ``limit`` s and ``FatalTraCIError`` when it hangs up.
+    Both may use the connection in turn, as long as nothing is ``owed``. Raises ``TimeoutError`` when a message has not
+    come ``limit`` s after somebody began to wait for it, and ``FatalTraCIError`` when SUMO hangs up.
     """
 
     def __init__(self, connection: socket.socket, limit: float) -> None:
@@ -25,6 +26,7 @@ class Mail:
         self._buffer = bytearray(_ROOM)
         self._begin = self._end = 0  # what is there and has not been read
         self._least = 1
+        self._limit = limit
         # The kernel minds the limit: Python would ask before every call whether it may.
         connection.settimeout(None)
         period = struct.pack("ll", int(limit), int(limit % 1 * 1e6) or int(limit < 1))
@@ -33,17 +35,20 @@ class Mail:
 
     def send(self, outgoing: bytes, messages: int, least: int) -> None:
         """Send, and expect so many messages in return, of no less than ``least`` bytes altogether."""
+        if self.owed:
+            raise ProtocolError("the last decision was interrupted before its answers were read; reset first")
         self._wake_at(least)
+        self.owed = messages  # before the first byte goes out: an interrupt may come at any moment
         try:
             self._socket.sendall(outgoing)
         except BlockingIOError as error:
             raise TimeoutError from error
-        self.owed = messages
 
     def next(self) -> Reply:
         """The next whole message from SUMO."""
+        deadline = time.monotonic() + self._limit
         while (length := self._length()) > self._end - self._begin:
-            self._receive(length)
+            self._receive(length, deadline)
         begin = self._begin + 4
         self._begin += length
         self.owed -= 1
@@ -57,8 +62,8 @@ class Mail:
             return 4 + 1
         return max(4, int.from_bytes(self._buffer[self._begin : self._begin + 4]))
 
-    def _receive(self, length: int) -> None:
-        """Wait for more of a message of ``length`` bytes."""
+    def _receive(self, length: int, deadline: float) -> None:
+        """Wait for more of a message of ``length`` bytes, until ``deadline`` at most."""
         if self._begin == self._end:
             self._begin = self._end = 0
         if self._begin + length > len(self._buffer):
@@ -72,6 +77,8 @@ class Mail:
             raise TimeoutError from error
         if not received:
             raise FatalTraCIError("connection closed")
+        if time.monotonic() > deadline:  # the kernel's limit begins anew with every signal and every part that comes
+            raise TimeoutError
         self._end += received
         self._wake_at(1)
 

@@ -63,7 +63,8 @@ class Session(Protocol):
 
     scenario: Scenario
     network: Network
-    client: Any  # a traci.Connection or the libsumo module: for all that is rare
+    # A traci.Connection or the libsumo module, for all that is rare; subscriptions that stand are the session's own.
+    client: Any
 
     @property
     def pids(self) -> list[int]:

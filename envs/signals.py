@@ -17,6 +17,9 @@ HALTING = 0.1  # m/s: slower counts as standing in a queue, as in SUMO
 REWARDS = ("queue", "waiting", "delay", "pressure")
 _TINY = 1e-6  # s
 
+# Compiled in: numba keeps what it has compiled until this very file changes.
+assert (SPEED, WAITING) == (2, 6)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -76,7 +79,7 @@ class SignalControl:
             self._leaving[list(signal.leaving)] = index
         self._counts = np.diff(network.phase_start)
         self._planned = np.array([len(signal.programs) > 1 for signal in network.signals], bool)
-        self._speed_limit = np.append(network.lane_speed, np.float32(1.0))
+        self._speed_limit = np.maximum(network.lane_speed, np.float32(0.1))  # a closed lane may have none
         self.begin(0.0)
 
     @property
@@ -97,11 +100,13 @@ class SignalControl:
     def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
         """What SUMO must be told so that each signal s shows its green phase ``actions[s]``.
 
-        A signal whose minimum green or yellow is not over stays as it is. Raises ``ValueError`` for a phase that a
-        signal does not have.
+        A signal whose minimum green or yellow is not over stays as it is. Raises ``ValueError`` for another number of
+        actions than signals, and for a phase that a signal does not have.
         """
         changes = []
         asked = np.asarray(actions, np.int64)
+        if asked.shape != (self.num_signals,):
+            raise ValueError(f"actions of shape {asked.shape}: must be one for each of the {self.num_signals} signals")
         for s in _to_command(
             asked, self._shown, self._green_since, self._counts, self._planned, time, self._free_after
         ):
@@ -192,12 +197,12 @@ def _to_command(wanted, shown, green_since, counts, planned, time, free_after): 
 
 
 @compiled
-def _since(time, green_since, shown, phase_start, min_green):  # type: ignore[no-untyped-def]
+def _since(time, green_since, shown, phase_start, free_after):  # type: ignore[no-untyped-def]
     """How long each signal has been green, [S], and which phases may be chosen, [P]."""
     elapsed = np.empty(len(shown), np.float32)
     allowed = np.empty(phase_start[-1], np.bool_)
     for s in range(len(shown)):
         elapsed[s] = time - green_since[s]
         for phase in range(phase_start[s], phase_start[s + 1]):
-            allowed[phase] = time - green_since[s] >= min_green or phase == phase_start[s] + shown[s]
+            allowed[phase] = time - green_since[s] >= free_after or phase == phase_start[s] + shown[s]
     return elapsed, allowed

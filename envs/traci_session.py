@@ -164,7 +164,7 @@ class TraciSession:
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
         after = time_after(self._time, until, self._step)
         # Where every simulation step is a decision, SUMO is told once to send all vehicles with each of them.
-        watching = after - self._time < 1.5 * self._step
+        watching = 0 < after - self._time < 1.5 * self._step
         switch = b"" if watching == self._watching else self._watch if watching else self._drop
         phases = codec.message(*(codec.set_phase(c.signal, c.phase) for c in commands)) if commands else b""
         read = b"" if watching else self._read
@@ -215,6 +215,7 @@ class TraciSession:
 
     def delays_under_way(self) -> NDArray[np.float64]:
         with self._explained():
+            self._watching = False  # the read ends all subscriptions around the junction
             return delays_under_way(self.client, self.network.junction)
 
     def finish(self) -> None:

@@ -71,6 +71,8 @@ class Actor:
         signals = self._topology.num_signals
         draws = np.empty((0, signals))
         if generators is not None:
+            if len(generators) != len(envs):
+                raise ValueError(f"{len(generators)} generators were given for {len(envs)} envs")
             draws = np.array([generator.random(signals) for generator in generators])
         return choose(log_probs, self._topology.phase_start, draws)
 

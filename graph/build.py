@@ -1,6 +1,6 @@
 """Frames to graphs: all frames of a batch at once, in compiled loops.
 
-The loops are plain Python that numba compiles. Its cache on disk knows the file that a loop stands in and no other, so
+The loops are plain Python that numba compiles. What it has compiled it keeps until this very file changes, so that
 loops and the constants that they use stay together here.
 """
 
@@ -34,6 +34,9 @@ _ARRIVAL_LIMIT = 60.0  # s: later arrivals are alike
 _CRAWLING = 0.5  # m/s: the least speed assumed for times to arrival
 _DAY = 86400.0  # s
 
+# Compiled in as well; whoever changes the columns must come by here.
+assert list(range(8)) == [X, Y, SPEED, ACCELERATION, ANGLE, LANE_POSITION, WAITING, CONTROLLED]
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frames:
@@ -54,7 +57,10 @@ class Frames:
 
 
 def build(frames: Frames, topology: Topology, radius: float) -> Graphs:
-    """Build the graphs of N frames; vehicles not farther apart than ``radius`` (m, 0 for none) are joined both ways."""
+    """Build the graphs of N frames; vehicles not farther apart than ``radius`` (m, 0 for none) are joined both ways.
+
+    Raises ``IndexError`` for frames of another network, as far as it shows.
+    """
     static = topology.repeated(len(frames.time))
     time, vehicles, near, phases, served = _build(
         frames.time,
@@ -144,6 +150,8 @@ def _vehicle_features(table, lanes, lane_feature, bounds):  # type: ignore[no-un
     width, height = max(x_max - x_min, 1.0), max(y_max - y_min, 1.0)
     features = np.empty((len(table), 9), np.float32)
     for v in range(len(table)):
+        if lanes[v] >= len(lane_feature):
+            raise IndexError("a vehicle is on a lane that the network does not have")
         heading = math.radians(table[v, ANGLE])
         features[v, 0] = (table[v, X] - x_min) / width
         features[v, 1] = (table[v, Y] - y_min) / height
@@ -305,6 +313,8 @@ def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type:
             features[n * phases + phase, 2] = phase_lanes[phase]
             features[n * phases + phase, 3] = allowed[n, phase]
         for s in range(signals):
+            if not 0 <= shown[n, s] < phase_start[s + 1] - phase_start[s]:
+                raise IndexError("a signal shows a phase that it does not have")
             row = n * phases + phase_start[s] + shown[n, s]
             features[row, 0] = 1.0
             features[row, 1] = _clipped(elapsed[n, s] / _ELAPSED_SCALE, -1.0, _ELAPSED_LIMIT)

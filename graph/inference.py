@@ -17,6 +17,7 @@ from graph.policy import PolicyShape, parameter_shapes
 from graph.schema import PHASE_FEATURES
 
 _ALLOWED = PHASE_FEATURES.index("allowed")
+assert _ALLOWED == 3  # compiled in: numba keeps what it has compiled until this very file changes
 
 
 class ActingPolicy:

@@ -52,7 +52,7 @@ class Topology:
         """Signals that are controlled."""
         return len(self.phase_start) - 1
 
-    @lru_cache(maxsize=64)  # noqa: B019 - a process has one topology or two
+    @lru_cache(maxsize=4)  # noqa: B019 - a process has one topology or two
     def repeated(self, frames: int) -> Repeated:
         """The static part of the graphs of so many frames; not to be written to."""
         every = np.arange(frames + 1)

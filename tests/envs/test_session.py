@@ -18,6 +18,7 @@ import pytest
 
 from envs.backends import open_session
 from envs.errors import SumoError
+from envs.programs import switching_program
 from envs.scenarios import Scenario, find
 from envs.session import (
     ACCELERATION,
@@ -225,12 +226,44 @@ def test_the_seed_decides_the_episode_and_the_process_stays(name: str) -> None:
     assert same(first, episode(opened(name), 5))  # in another process too
 
 
+@pytest.mark.parametrize("stride", [1, 1500])
 @pytest.mark.parametrize("commands", [[], [PhaseCommand("A0", 2)]])
-def test_an_episode_may_be_dropped_between_send_and_receive(commands: list[PhaseCommand]) -> None:
+def test_an_episode_may_be_dropped_between_send_and_receive(commands: list[PhaseCommand], stride: float) -> None:
     session = opened("single")
     first = episode(session, 5)
-    session.send(commands, 1500)
+    now = advance(session, 201).time
+    session.send(commands, now + stride)
+    with pytest.raises(SumoError, match="interrupted before its answers were read; reset first"):
+        session.send(commands, now + 2 * stride)
     assert same(first, episode(session, 5))
+
+
+def test_looking_at_those_under_way_does_not_disturb_single_steps() -> None:
+    session = opened("single")
+    for until in range(101, 110):
+        snapshot = advance(session, until)
+        assert len(session.delays_under_way()) == len(snapshot.lanes)
+    assert advance(session, 110).time == session.client.simulation.getTime() == 110
+
+
+def test_a_step_to_where_it_stands_changes_nothing() -> None:
+    session = opened("single")
+    for until in (0, 0, 50, 51, 52, 52, 51, 52):
+        snapshot = advance(session, until)
+    np.testing.assert_array_equal(snapshot.vehicles, expected(session)[0])
+    assert snapshot.time == 52
+
+
+@pytest.mark.parametrize("commands", [[], [PhaseCommand("A0", 0)], [PhaseCommand("A0", phase) for phase in (1, 0)]])
+def test_answers_are_not_waited_for_longer_than_they_take(commands: list[PhaseCommand]) -> None:
+    """Waiting for more bytes than there will be would last until the limit, and be an error then."""
+    session = opened("single", step_limit=1)
+    session.install({"A0": switching_program(session.network.signals[0].greens, 3)})
+    for until in (1, 2, 10, 11, 30, 31):  # nobody is there yet at the beginning
+        session.send(commands, until)
+        session.receive()
+    session.observe()
+    session.totals()
 
 
 # Death

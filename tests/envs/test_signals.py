@@ -87,6 +87,12 @@ def test_a_phase_that_a_signal_does_not_have_is_named(phase: int) -> None:
         SignalControl(network("single"), 3, 5).commands([phase], 0)
 
 
+@pytest.mark.parametrize("actions", [[], [0, 0], [[0]], 0])
+def test_another_number_of_actions_than_signals_is_refused(actions: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"must be one for each of the 1 signals$"):
+        SignalControl(network("single"), 3, 5).commands(actions, 0)
+
+
 def at(time: float) -> Snapshot:
     return Snapshot(time, np.zeros((0, NUM_COLUMNS), np.float32), np.zeros(0, np.int32))
 

@@ -87,6 +87,11 @@ def test_it_samples_what_the_policy_says_and_nothing_that_is_not_allowed() -> No
             assert share[phase] == pytest.approx(claimed[0], abs=5 * np.sqrt(0.25 / draws))
 
 
+def test_there_must_be_a_generator_for_every_env() -> None:
+    with pytest.raises(ValueError, match="1 generators were given for 2 envs"):
+        make_actor().act([0, 1], make_frames(0, NETWORK, [2, 2]), generators(1))
+
+
 def test_without_generators_the_likeliest_phase_is_chosen() -> None:
     frames = make_frames(1, NETWORK, [6, 2])
     actor = make_actor()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,38 @@ def test_vehicles(counts: list[int], seed: int) -> None:
     for n, frame in enumerate(frames):
         expected = [slow_vehicle(network, row, lane) for row, lane in zip(frame.vehicles, frame.lanes, strict=True)]
         close(owned(graphs, "vehicles", n), expected, 9)
+
+
+@pytest.mark.parametrize("place", [0.0, 1e6, -1e6])
+def test_a_jam_has_all_its_edges(place: float) -> None:
+    """More pairs than there is room for at first, far from everywhere, beside a vehicle that SUMO cannot place."""
+    network = make_network(1)
+    frames = make_frames(1, network, [45, 0, 60])
+    generator = np.random.default_rng(1)
+    for frame in frames:
+        frame.vehicles[:, [X, Y]] = place + generator.uniform(-60, 60, (len(frame.lanes), 2))
+        frame.vehicles[:1, [X, Y]] = -1073741824.0  # INVALID_DOUBLE_VALUE
+    graphs = build_graphs(network, frames)
+    for n, frame in enumerate(frames):
+        places = frame.vehicles[:, [X, Y]].astype(np.float64)
+        near = [
+            (source, target)
+            for target in range(len(places))
+            for source in range(len(places))
+            if source != target and math.dist(places[source], places[target]) <= RADIUS
+        ]
+        assert list(map(tuple, owned(graphs, "vehicle_edges", n))) == near
+    assert len(graphs.vehicle_edges) > 16 * 105
+
+
+def test_frames_of_another_network_are_refused() -> None:
+    network = make_network(1)
+    (frame,) = make_frames(1, network, [4])
+    for name, wrong in (("lanes", len(network.lane_ids)), ("shown", 5), ("shown", -1)):
+        array = getattr(frame, name).copy()
+        array[-1] = wrong
+        with pytest.raises(IndexError):
+            build_graphs(network, [replace(frame, **{name: array})])
 
 
 @settings(max_examples=60, deadline=None)
