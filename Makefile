@@ -28,6 +28,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): fetching and installing what constraints.txt lists, a few minutes the first time."
 	@$(VENV)/bin/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
+	@echo "Compiling loops."
+	@$(VENV)/bin/python -m collectors.preload
 	@touch $@
 
 train: setup ## train on grid4x4 with four simulations

@@ -153,14 +153,17 @@ SECTIONS = {
         with getters. sumo-rl runs at its defaults: its observations and rewards are made of counts per lane, and its
         `info` asks every vehicle for its speed and its waiting time. With the policy, graphs are built (as a run has
         them by default, without edges between vehicles), the network runs and samples at every decision.
-        `platoon-traci-policy-4` is four simulations in one process; its wall time is that of all four together. All
+        `platoon-traci-policy-4` is four simulations in one process; its wall time is that of all four together, and
+        they keep all cores busy, on which everybody else runs alone: cores that share a cache or are two threads of one
+        do less in a second of processor time then. All
         have the same options, the trip records that this project sums delays up from included: 1 to 2 % of SUMO's
         time.
 
         All of them show the same greens at the same times. An untrained policy would jam the network, and everybody
         would simulate another traffic: what the policy chooses is therefore overruled by a plan, which sumo-rl chooses
         too, and which the others run as static programs. Vehicles under way on average and arrivals per simulated hour
-        show that the traffic was the same. Where a window was cut for a slow client, it has seen its beginning only.
+        show how far the traffic was the same. Where a window was cut for a slow client, it has seen only the beginning
+        of the episode, when there is little traffic, while *bare* has seen all of it.
         """,
         _stepping,
         picture=True,
@@ -170,9 +173,10 @@ SECTIONS = {
         """
         This project's collectors as a run has them, with a parent that takes fragments and gives them back, against
         sumo-rl's environments over libsumo in Gymnasium's `AsyncVectorEnv`, where the same policy network acts in the
-        parent: on recorded frames, since sumo-rl's observations have no vehicles. The policy is untrained in both, so
-        that both simulate the same kind of badly led traffic. Whole episodes; resets count for this project and do not
-        for sumo-rl.
+        parent: on recorded frames, since sumo-rl's observations have no vehicles. The policy is untrained in both, and
+        leads traffic badly; not equally so, as the number of vehicles shows, and part of the ratio is due to that.
+        Whole episodes; resets count for this project and do not for sumo-rl. Beyond one simulation per core there is
+        nothing left to gain, and caches are shared by more.
         """,
         _scaling,
         picture=True,
@@ -192,7 +196,7 @@ SECTIONS = {
         "How long does a reset take?",
         """
         Wall time from the end of an episode, with its vehicles still on the road, to the first observation of the next
-        one.
+        one. sumo-rl over TraCI starts SUMO anew, and the stock client sleeps for a second when it connects too early.
         """,
         _resets,
     ),

@@ -61,4 +61,4 @@ def short(value: float) -> str:
 
 def tiny(value: float) -> str:
     """Seconds as ms, three digits."""
-    return f"{value * 1e3:.3g}"
+    return f"{value * 1e3:.3g}" if value < 1.0 else f"{value * 1e3:,.0f}"

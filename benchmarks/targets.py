@@ -108,9 +108,6 @@ def stepping(result: Row) -> Iterator[Judgement]:
     for network, goal in _POLICY_TRACI.items():
         value = best(rows, both[:1], "cpu_vs_bare", network=network, interval=_STEPPED)
         yield Judgement(f"{network}, every 5 s with the policy, TraCI", goal, value, times)
-    for network, goal in _POLICY_TRACI.items():
-        value = best(rows, ("platoon-traci-policy-4",), "cpu_vs_bare", network=network, interval=_STEPPED)
-        yield Judgement(f"{network}, the same, four simulations in one process", goal, value, times)
     for network, goal in _EVERY_SECOND.items():
         value = best(rows, ("platoon-traci",), "cpu_vs_bare", network=network, interval=1.0)
         yield Judgement(f"{network}, every second without policy, TraCI", goal, value, times)

@@ -24,7 +24,6 @@ from envs.session import (
     TOTALS,
     PhaseCommand,
     Snapshot,
-    Y,
     delays_under_way,
     install_programs,
     simulation_options,
@@ -122,19 +121,19 @@ class LibsumoSession:
     def observe(self) -> Snapshot:
         # A getter costs a tenth of a microsecond here; a subscription would cost more than all of them.
         try:
-            ids = sorted(self.client.vehicle.getIDList())
+            ids = self.client.vehicle.getIDList()  # sorted, as SUMO keeps its vehicles
             count = len(ids)
-            table = np.zeros((count, NUM_COLUMNS), np.float32)
             places = chain.from_iterable(map(self._get_position, ids))
-            table[:, : Y + 1] = np.fromiter(places, np.float64, 2 * count).reshape(count, 2)
             others = chain.from_iterable(map(getter, ids) for getter in self._getters)
-            table[:, SPEED:CONTROLLED] = (
-                np.fromiter(others, np.float64, len(_GETTERS) * count).reshape(len(_GETTERS), count).T
-            )
+            values = np.fromiter(chain(places, others), np.float64, (2 + len(_GETTERS)) * count)
             lanes = np.fromiter(map(self._lanes.__getitem__, map(self._get_lane, ids)), np.int32, count)
-            return Snapshot(self.client.simulation.getTime(), table, lanes)
+            now = self.client.simulation.getTime()
         except self._broken as error:
             raise self._explain(error) from error
+        table = np.zeros((count, NUM_COLUMNS), np.float32)
+        table[:, :SPEED] = values[: 2 * count].reshape(count, 2)
+        table[:, SPEED:CONTROLLED] = values[2 * count :].reshape(len(_GETTERS), count).T
+        return Snapshot(now, table, lanes)
 
     def totals(self) -> dict[str, float]:
         with self._explained():

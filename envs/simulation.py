@@ -71,8 +71,8 @@ class Simulation:
         self.session.install(self.task.programs)
         self._snapshot = self.session.observe()
         self.task.begin(self._snapshot.time)
-        self._cost = 0.0
-        self._return = 0.0
+        self._costs = np.zeros(len(self.network.signals), np.float32)  # of the last decision
+        self._returns = np.zeros(len(self.network.signals))  # sums of rewards so far
         return self.task.frame(self._snapshot)
 
     def send(self, actions: Sequence[int] | NDArray[np.integer]) -> None:
@@ -83,10 +83,9 @@ class Simulation:
     def receive(self) -> Outcome:
         """Wait for what the decision led to."""
         snapshot = self._snapshot = self.session.receive()
-        rewards, costs = self.task.rewards(snapshot), self.task.costs(snapshot)
-        self._return += float(rewards.sum())
-        self._cost = float(costs.sum())
-        return Outcome(self.task.frame(snapshot), rewards, costs, False, self.ended)
+        rewards, self._costs = self.task.rewards(snapshot), self.task.costs(snapshot)
+        self._returns += rewards
+        return Outcome(self.task.frame(snapshot), rewards, self._costs, False, self.ended)
 
     @property
     def ended(self) -> bool:
@@ -116,8 +115,8 @@ class Simulation:
             "waiting_to_depart": totals["waiting_to_depart"],
             "teleports": totals["teleports"],
             "collisions": totals["collisions"],
-            "cost": self._cost,
-            "return": self._return,
+            "cost": float(self._costs.sum()),
+            "return": float(self._returns.sum()),
         }
 
     def _final_delay(self, arrived: float, mean: float) -> float:

@@ -42,6 +42,9 @@ def stack(frames: Sequence[Frame]) -> Frames:
     )
 
 
+_NO_HISTORY = np.empty((0, 0), np.int64)
+
+
 class Actor:
     """Chooses phases for several envs of one network at once.
 
@@ -79,8 +82,7 @@ class Actor:
     def _log_probs(self, envs: Sequence[int], frames: Sequence[Frame]) -> NDArray[np.float32]:
         graphs = build(stack(frames), self._topology, self._radius)
         if self._history == 1:
-            history = history_rows(graphs, 1, None)
-            return self.policy.log_probs(graphs, history).reshape(len(envs), -1)
+            return self.policy.log_probs(graphs, _NO_HISTORY).reshape(len(envs), -1)
         graphs, earlier, present = self._with_past(envs, graphs)
         history = history_rows(graphs, self._history, earlier)
         return self.policy.log_probs(graphs, history).reshape(len(graphs), -1)[present]
