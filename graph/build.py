@@ -233,7 +233,7 @@ def _pairs(table, frame, cell_x, cell_y, radius):  # type: ignore[no-untyped-def
     x_there, y_there = np.empty(count), np.empty(count)
     for at in range(count):
         x_there[at], y_there[at] = table[members[at], X], table[members[at], Y]
-    pairs = np.empty((8 * count, 2), np.int64)
+    pairs = np.empty((8 * count, 2), np.int32)
     total = 0
     for one in range(count):
         first = total
@@ -244,6 +244,10 @@ def _pairs(table, frame, cell_x, cell_y, radius):  # type: ignore[no-untyped-def
             over = low + 3 - (mask + 1)
             for part in range(1 if over <= 0 else 2):
                 begin, end = (start[low], start[min(low + 3, mask + 1)]) if part == 0 else (start[0], start[over])
+                if total + end - begin > len(pairs):
+                    larger = np.empty((2 * len(pairs) + end - begin, 2), np.int32)
+                    larger[:total] = pairs[:total]
+                    pairs = larger
                 for at in range(begin, end):
                     other = members[at]
                     right, up = x_there[at] - own_x, y_there[at] - own_y
@@ -251,10 +255,6 @@ def _pairs(table, frame, cell_x, cell_y, radius):  # type: ignore[no-untyped-def
                         continue
                     if cell_y[other] != row or frame[other] != frame[one]:
                         continue  # other cells may share these buckets
-                    if total == len(pairs):
-                        larger = np.empty((2 * total, 2), np.int64)
-                        larger[:total] = pairs
-                        pairs = larger
                     # The few partners of one vehicle are sorted as they come.
                     place = total
                     while place > first and pairs[place - 1, 1] > other:

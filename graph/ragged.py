@@ -31,3 +31,8 @@ def rows_of(offsets: Offsets, frames: NDArray[np.integer]) -> tuple[NDArray[np.i
 def frame_of(offsets: Offsets) -> NDArray[np.int64]:
     """The frame that each row belongs to."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def each_row(values: NDArray[np.integer], offsets: Offsets) -> NDArray[np.int64]:
+    """For each row the value of its frame; ``values`` [N]."""
+    return np.repeat(np.asarray(values, np.int64), np.diff(offsets))

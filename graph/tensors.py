@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graph.graphs import Graphs
-from graph.ragged import frame_of
+from graph.ragged import each_row, frame_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,24 +57,23 @@ def to_tensors(graphs: Graphs, history: int = 1, earlier: np.ndarray | None = No
         offsets[:-1] for offsets in (graphs.vehicle_offsets, graphs.phase_offsets, graphs.signal_offsets)
     )
     phase_frame = frame_of(graphs.phase_offsets)
-    edge_frame = frame_of(graphs.vehicle_edge_offsets)
-    served_frame = frame_of(graphs.phase_edge_offsets)
-    signal_edge_frame = frame_of(graphs.signal_edge_offsets)
+    of_edge = each_row(vehicle_start, graphs.vehicle_edge_offsets)
+    of_signal_edge = each_row(signal_start, graphs.signal_edge_offsets)
     arrays = {
         "time": graphs.time,
         "vehicles": graphs.vehicles,
-        "vehicle_source": graphs.vehicle_edges[:, 0] + vehicle_start[edge_frame],
-        "vehicle_target": graphs.vehicle_edges[:, 1] + vehicle_start[edge_frame],
+        "vehicle_source": graphs.vehicle_edges[:, 0] + of_edge,
+        "vehicle_target": graphs.vehicle_edges[:, 1] + of_edge,
         "vehicle_edge_features": graphs.vehicle_edge_features,
         "phases": graphs.phases,
         "phase_frame": phase_frame,
         "phase_signal": graphs.phase_signal + signal_start[phase_frame],
-        "served_vehicle": graphs.phase_edges[:, 0] + vehicle_start[served_frame],
-        "serving_phase": graphs.phase_edges[:, 1] + phase_start[served_frame],
+        "served_vehicle": graphs.phase_edges[:, 0] + each_row(vehicle_start, graphs.phase_edge_offsets),
+        "serving_phase": graphs.phase_edges[:, 1] + each_row(phase_start, graphs.phase_edge_offsets),
         "phase_edge_features": graphs.phase_edge_features,
-        "signal_start": graphs.signal_start + phase_start[frame_of(graphs.signal_offsets)],
-        "signal_source": graphs.signal_edges[:, 0] + signal_start[signal_edge_frame],
-        "signal_target": graphs.signal_edges[:, 1] + signal_start[signal_edge_frame],
+        "signal_start": graphs.signal_start + each_row(phase_start, graphs.signal_offsets),
+        "signal_source": graphs.signal_edges[:, 0] + of_signal_edge,
+        "signal_target": graphs.signal_edges[:, 1] + of_signal_edge,
         "history": history_rows(graphs, history, earlier),
     }
     return GraphTensors(**{name: torch.from_numpy(array) for name, array in arrays.items()})
