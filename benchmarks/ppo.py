@@ -14,6 +14,7 @@ from typing import Any
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
@@ -63,6 +64,7 @@ def measure(network: str, interval: float, cycles: int, steps: int | None) -> Sa
     with closing(SubprocVecEnv(environments)) as vector:
         settings = {} if steps is None else {"n_steps": steps}
         model = PPO("MlpPolicy", vector, device="cpu", seed=1, **settings)  # type: ignore[arg-type]
+        model.set_logger(Logger(folder=None, output_formats=[]))  # its own would leave an empty folder in /tmp
         callback = Cycles()
         model.learn(model.n_steps * _ENVS * (cycles + 1), callback=callback)
         callback.end()

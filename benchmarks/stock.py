@@ -6,18 +6,9 @@ import traci.constants as tc
 
 from benchmarks.traffic import Plan
 from envs.backends import open_session
+from envs.codec import EVERYWHERE, VEHICLE_VARIABLES
 from envs.scenarios import Scenario
 
-_EVERYWHERE = 1e9  # m
-_VARIABLES = (  # what this project reads of every vehicle
-    tc.VAR_POSITION,
-    tc.VAR_SPEED,
-    tc.VAR_ACCELERATION,
-    tc.VAR_ANGLE,
-    tc.VAR_LANEPOSITION,
-    tc.VAR_WAITING_TIME,
-    tc.VAR_LANE_ID,
-)
 _SAMPLE = 60.0  # s of simulated time between two looks at how many vehicles there are, where nobody reads them
 
 
@@ -85,7 +76,7 @@ class Subscriptions(_Stock):
         """Begin an episode; SUMO forgets subscriptions with the one before."""
         super().reset(seed)
         domain = self._client.junction
-        domain.subscribeContext(self._junction, tc.CMD_GET_VEHICLE_VARIABLE, _EVERYWHERE, _VARIABLES)
+        domain.subscribeContext(self._junction, tc.CMD_GET_VEHICLE_VARIABLE, EVERYWHERE, VEHICLE_VARIABLES)
 
     def advance(self) -> tuple[float, float | None]:
         """One interval; the time then (s), and how many vehicles were read."""

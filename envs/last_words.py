@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+_BYTES, _LINES = 2000, 6  # as much as an error quotes
+
 
 class LastWords:
     """A file for SUMO's errors that has no name: there is nothing to clean up, whoever is killed."""
@@ -29,6 +31,3 @@ class LastWords:
     def close(self) -> None:
         """Forget it all; closing twice is fine."""
         self._file.close()
-
-
-_BYTES, _LINES = 2000, 6  # as much as an error quotes
