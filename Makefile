@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench lint clean
+.PHONY: help setup train test bench chaos lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,9 @@ test: setup ## run the tests
 
 bench: setup ## measure everything and write docs/benchmarks.md, half an hour on a quiet machine
 	@exec $(VENV)/bin/python -m benchmarks $(ARGS)
+
+chaos: setup ## do harm to real runs and write docs/reliability.md, half an hour on a quiet machine
+	@exec $(VENV)/bin/python -m chaos $(ARGS)
 
 lint: setup ## check style, format and types
 	@$(VENV)/bin/ruff check .

@@ -53,6 +53,12 @@ class CollectionSettings(_Record):
     """How many simulations run side by side, and how their experience travels."""
 
     num_envs: int = Field(4, ge=1, description="Simulations that run side by side, per rank.")
+    max_envs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Simulations that `scale` may go up to; none: 64, or --num-envs if that is more.",
+    )
     num_collectors: int | None = Field(
         None, ge=0, description="Worker processes that share them; none: fits the machine; 0: serial, in the learner."
     )
@@ -66,8 +72,25 @@ class CollectionSettings(_Record):
         None, ge=1, description="Vehicles per frame that a slot has room for; none: from the network."
     )
     stall_limit: float = Field(
-        60.0, gt=0, description="Seconds without a sign of life until the run gives a collector up."
+        30.0, ge=2, description="Seconds without a sign of life until a collector or its SUMO is replaced."
     )
+    restart_limit: int = Field(
+        5, ge=0, description="Failures in a row, no episode ended in between, that are mended; one more ends the run."
+    )
+    poison: bool = Field(
+        False, description="Overwrite fragments that have been read, and verify a checksum of each: shows who is late."
+    )
+
+    @property
+    def capacity(self) -> int:
+        """Simulations that there may ever be."""
+        return self.max_envs or max(64, self.num_envs)
+
+    @model_validator(mode="after")
+    def _every_env_fits(self) -> Self:
+        if self.num_envs > self.capacity:
+            raise ValueError(f"--num-envs {self.num_envs}: must be at most --max-envs {self.max_envs}")
+        return self
 
     @model_validator(mode="after")
     def _every_collector_has_an_env(self) -> Self:
@@ -94,7 +117,7 @@ class GraphSettings(_Record):
 class PolicySettings(_Record):
     """The network's shape."""
 
-    hidden: int = Field(64, ge=1, description="Width of every hidden layer.")
+    hidden: int = Field(64, ge=1, le=4096, description="Width of every hidden layer.")
     vehicle_rounds: int = Field(
         0, ge=0, le=4, description="Rounds of message passing among vehicles, over edges shorter than --radius."
     )
@@ -136,6 +159,14 @@ class RunSettings(_Record):
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of the traffic, the weights and the exploration.")
     checkpoint_every: float = Field(60.0, gt=0, description="Seconds between two checkpoints.")
     keep_checkpoints: int = Field(3, ge=1, description="Latest checkpoints that are kept.")
+    memory_budget: str = Field(
+        "80%",
+        min_length=1,
+        description="Memory for all its processes: 12G, 800M, or a share of what there is.",
+    )
+    dashboard: str | None = Field(
+        None, description="Address of a web page to watch and steer it, such as 127.0.0.1:8080; none: no page."
+    )
     eval_seeds: int = Field(
         5, ge=0, le=1000, description="Episodes of each controller in the closing table; 0: no table."
     )
@@ -203,7 +234,7 @@ _SAYS = {
     "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
-    "string_type": "must be a name or a path",
+    "string_type": "must not be none",
 }
 
 
@@ -220,8 +251,10 @@ def load(argv: Sequence[str]) -> Settings:
         _print_help()
     flags = dict(_flags(argv))
     path = _base(flags)
-    flags.pop("config", None)
     values = _parse(_text(path), source=str(path))
+    if _goes_on(flags) and (missing := _PARTS.keys() - values.keys()):
+        raise SettingsError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}; mend it, or name --config")
+    flags.pop("config", None)
     for name, given in flags.items():
         values.setdefault(_PART_OF[name], {})[name] = given
     return _validate(values)
@@ -276,11 +309,16 @@ def _flags(argv: Sequence[str]) -> Iterator[tuple[str, _Given]]:
         yield name, _Given(text, f"{flag} {text}")
 
 
+def _goes_on(flags: Mapping[str, _Given]) -> bool:
+    """Whether the flags build on a run's own file, which holds all settings."""
+    return "config" not in flags and "resume" in flags and "run_dir" in flags
+
+
 def _base(flags: Mapping[str, _Given]) -> Path:
     """Return the file that the flags build on."""
     if "config" in flags:
         return _profile(flags["config"].text)
-    if "resume" in flags and "run_dir" in flags:
+    if _goes_on(flags):
         path = Path(flags["run_dir"].text) / "config.yaml"
         if not path.is_file():
             raise SettingsError(f"{flags['run_dir'].label}: holds no run to resume; {path} is missing")

@@ -17,8 +17,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,38 +27,59 @@ import torch
 from rich.console import Console
 
 import config
-from buffers import SharedMemoryError, Slots, WeightsChannel
-from buffers.children import cores, end_helpers
-from collectors.control import ControlServer, lock_run_folder
+from buffers import BrokenOrderError, SharedMemoryError, Slots, WeightsChannel
+from buffers.children import end_helpers
+from collectors.control import lock_run_folder
 from collectors.errors import CollectorError, EvaluationError, RunInUseError
 from collectors.evaluation import Conditions, Policy, evaluate
+from collectors.holds import SUSPENDED
 from collectors.plan import CollectionPlan
 from collectors.pool import Pool
-from collectors.processes import ProcessPool
+from collectors.processes import ProcessPool, sumo_limits
 from collectors.serial import SerialPool
-from collectors.wire import socket_name
 from config import LearnerSettings, RunSettings, Settings, SettingsError
+from dashboard import DashboardError
 from envs import ScenarioError, SumoError, SumoMissingError, find, probe
-from graph import ExperienceDataset, PolicyShape, SignalPolicy, Topology, make_loader
+from graph import Batches, ExperienceDataset, LoaderError, PolicyShape, SignalPolicy, Topology
 from learner import checkpoints, metrics, report
 from learner.display import Display, Target
-from learner.errors import CheckpointError, DivergedError, LearnerError
+from learner.errors import (
+    CheckpointError,
+    DivergedError,
+    LearnerError,
+    OutOfMemoryError,
+    RankLostError,
+    UnwritableError,
+)
+from learner.files import write_atomically
 from learner.losses import LossWeights
 from learner.progress import Progress
 from learner.steps import agreed_steps
 from learner.update import Learner
 from learner.world import World, join_world
+from machine import Level, LimitError, MemoryGuard, cores
+from operations import MemoryKeeper, Station, check_limits, memory_budget, memory_of
 
+_LEAST_PATIENCE = 60.0  # s for another rank: it may have torch to import, or a slow disk to write a checkpoint to
 _METRICS_EVERY = 1.0  # s between two rows of metrics
 _PATIENCE = 0.5  # s without experience until the learner looks after other things
-_WRONG = (SettingsError, ScenarioError, SumoMissingError, RunInUseError, SharedMemoryError, LearnerError)
+_WRONG = (
+    *(SettingsError, ScenarioError, SumoMissingError, RunInUseError, SharedMemoryError),
+    *(LearnerError, LimitError, DashboardError),
+)
+_FAILED = (
+    *(CollectorError, EvaluationError, SumoError, BrokenOrderError, LoaderError),
+    *(DivergedError, OutOfMemoryError, RankLostError, UnwritableError, MemoryError, torch.OutOfMemoryError),
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """One run, from its settings to its exit code."""
     try:
         settings = config.load(argv)
-        limit = 2 * settings.collection.stall_limit  # s that a rank may be waited for
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            stop.follow_parent()  # torchrun: killed, it would leave its ranks to themselves
+        limit = max(_LEAST_PATIENCE, 2 * settings.collection.stall_limit)  # s that a rank may be waited for
         with (
             closing(join_world(os.environ, settings.learner.device, limit)) as world,
             closing(Run(settings, world)) as this_run,
@@ -66,12 +87,14 @@ def main(argv: Sequence[str]) -> int:
             this_run.train()
             this_run.report()
         return 0
+    except _FAILED as error:
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
     except _WRONG as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (CollectorError, EvaluationError, SumoError, DivergedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    finally:
+        end_helpers()
 
 
 class Run:
@@ -82,9 +105,10 @@ class Run:
         self.world = world
         torch.manual_seed(settings.run.seed)
         self.collectors = num_collectors(settings, world)
-        torch.set_num_threads(max(1, cores() // world.size - self.collectors))
+        busy = min(self.collectors, settings.collection.num_envs)
+        torch.set_num_threads(max(1, cores() // world.local_size - busy))
         self.scenario = find(settings.env.scenario)
-        self.network = probe(self.scenario)
+        self.network = probe(self.scenario, sumo_limits(settings.collection.stall_limit)["start_limit"])
         self.shape = PolicyShape(history=settings.graph.history, **settings.policy.model_dump())
         self.learner = make_learner(settings.learner, world, self.shape)
         self.folder = agree_on_folder(settings.run, world)
@@ -92,24 +116,34 @@ class Run:
             if world.is_first:
                 parts.callback(os.close, claim_folder(settings.run, self.folder))
             self.progress = Progress()
+            self.resumed_from: Path | None = None
+            self._reseeded = ""  # what is to be said of the seed
             if settings.run.resume:
                 self._restore()
+            size = 3 * checkpoints.size_of(self._learned())  # Adam's moments come with its first step
+            folder = self.folder if world.is_first else None
+            check_limits(settings, self.collectors, folder, size, world.local_size)
+            budget = memory_budget(settings.run.memory_budget, world.local_size)
             self.plan = self._plan()
             self.slots = parts.enter_context(closing(self._slots()))
             self.weights = parts.enter_context(closing(WeightsChannel(len(self.learner.flat_weights()))))
             self.weights.publish(self.learner.flat_weights(), self.learner.version)
             self.pool = parts.enter_context(closing(self._pool()))
-            self.dataset = self._dataset()
-            self.control = parts.enter_context(ControlServer(self.folder, socket_name(world.rank), self._commands()))
+            self.batches = self._batches()
             self.display = Display(
                 Target(settings.run.total_decisions, settings.run.time_limit), Console(quiet=not world.is_first)
             )
+            self.station = parts.enter_context(Station(settings, world, self.pool, self.folder, stop))
+            on_cuda = world.device.type == "cuda"
+            guard = MemoryGuard(budget, measure=lambda: memory_of(self.pool))
+            self.memory = MemoryKeeper(guard, self.pool, self.batches, on_cuda, self._say)
             self.metrics: metrics.MetricsWriter | None = None
             if world.is_first:
                 self.metrics = parts.enter_context(metrics.MetricsWriter(self.folder, settings.run.resume))
-                (self.folder / "config.yaml").write_text(config.to_yaml(as_recipe(settings)), encoding="utf-8")
+                self._write_settings()
             self._parts = parts.pop_all()
         self._written_at = self._saved_at = time.monotonic()
+        self._paused = False
 
     def _plan(self) -> CollectionPlan:
         """What collectors are told."""
@@ -118,7 +152,7 @@ class Run:
             scenario=self.scenario,
             network=self.network,
             backend=env.backend,
-            simulation=env.model_dump(exclude={"scenario", "task", "backend"}),
+            simulation=env.model_dump(exclude={"scenario", "task", "backend"}) | sumo_limits(collection.stall_limit),
             fragment_length=collection.fragment_length,
             slot_vehicles=collection.slot_vehicles,
             shape=self.shape,
@@ -127,25 +161,34 @@ class Run:
             first_env=self.world.rank,
             env_stride=self.world.size,
             first_episode=self.progress.first_episode,
+            restart_limit=collection.restart_limit,
         )
 
     def _slots(self) -> Slots:
         """Shared memory for fragments: as many slots per env as it may have unread fragments."""
-        envs, queue = self.settings.collection.num_envs, self.settings.collection.queue_size
-        readers = max(1, self.settings.graph.loader_workers)
-        return Slots(self.plan.layout(), envs, slots_per_env=-(-queue // envs), readers=readers)
+        collection, layout = self.settings.collection, self.plan.layout()
+        slots_per_env = -(-collection.queue_size // collection.num_envs)
+        return Slots(
+            layout,
+            collection.num_envs,
+            slots_per_env=slots_per_env,
+            readers=max(1, self.settings.graph.loader_workers),
+            collectors=max(1, self.collectors),
+            capacity=collection.capacity,
+            poison=collection.poison,
+        )
 
     def _pool(self) -> Pool:
         """Collectors in processes of their own, or in this one."""
+        collection = self.settings.collection
         if self.collectors == 0:
-            return SerialPool(self.plan, self.slots, self.weights)
-        limit = self.settings.collection.stall_limit
-        return ProcessPool(self.plan, self.collectors, self.slots, self.weights, stall_limit=limit)
+            return SerialPool(self.plan, self.slots, self.weights, collection.num_envs)
+        return ProcessPool(self.plan, self.slots, self.weights, collection.num_envs, stall_limit=collection.stall_limit)
 
-    def _dataset(self) -> ExperienceDataset:
+    def _batches(self) -> Batches:
         """Fragments in, batches of graphs out."""
         graph = self.settings.graph
-        return ExperienceDataset(
+        dataset = ExperienceDataset(
             self.slots,
             Topology.of(self.network),
             batch_fragments=self.settings.learner.batch_fragments,
@@ -155,26 +198,56 @@ class Run:
             patience=_PATIENCE,
             work=self.pool.work,
         )
+        return Batches(
+            dataset,
+            graph.loader_workers,
+            pin_memory=self.world.device.type == "cuda",
+            silence_limit=self.settings.collection.stall_limit,
+        )
 
     def train(self) -> None:
         """Learn from what the collectors bring until a limit is reached or somebody asks for a stop."""
         with self.display:
             self.display.message(self._headline())
-            if not stop.requested:
-                self.pool.start()
-            self.progress.begin()
-            on_cuda = self.world.device.type == "cuda"
-            batches = iter(make_loader(self.dataset, self.settings.graph.loader_workers, pin_memory=on_cuda))
-            accumulate = self.settings.learner.accumulate
-            for batches_of_step in agreed_steps(batches, self.world, self.progress, accumulate, self._finished):
+            try:
+                with suppress(StopRequestedError):
+                    self._start_collectors()
+                self.progress.begin()
+                self._learn()
+            except Exception:
+                self._save_if_possible("what has been learned is lost")
+                raise
+            self._save()  # before anything is printed: the terminal may be gone
+            self._look_after(state="stopping")
+            self._say_digests()
+
+    def _start_collectors(self) -> None:
+        """Start them; ranks meet while they do, so that none waits longer for another than it takes to start."""
+
+        def meet(starting: bool) -> bool:
+            """Whether some rank is still starting; raises ``StopRequestedError`` on all when one has to stop."""
+            self.memory.look()
+            others, stopping = self.world.sum([float(starting), float(stop.requested)])
+            if stopping:
+                raise StopRequestedError("stopped on request")
+            return others > 0
+
+        meet(True)
+        self.pool.start(on_wait=lambda: meet(True))
+        while meet(False):
+            pass
+
+    def _learn(self) -> None:
+        """The loop: batches, steps on which all ranks agree, new weights."""
+        accumulate = self.settings.learner.accumulate
+        with self.batches as batches:
+            steps = agreed_steps(batches, self.world, self.progress, accumulate, self._finished, lambda: self._paused)
+            for batches_of_step in steps:
                 self.pool.check()
                 if batches_of_step:
                     self.progress.updated(self.learner.update(batches_of_step))
                     self.weights.publish(self.learner.flat_weights(), self.learner.version)
-                self._look_after()
-            self._save()  # before anything is printed: the terminal may be gone
-            self._look_after(state="stopping")
-            self._say_digests()
+                self._look_after(progress=bool(batches_of_step))
 
     def _finished(self) -> bool:
         """Whether this rank wants to stop."""
@@ -183,23 +256,63 @@ class Run:
         late = limits.time_limit is not None and self.progress.elapsed >= limits.time_limit
         return stop.requested or enough or late
 
-    def _look_after(self, state: str | None = None) -> None:
+    def _look_after(self, state: str | None = None, progress: bool = False) -> None:
         """Show and write down how it goes, and save it from time to time."""
+        for line in self.pool.news():
+            self._say(line)
+        if stop.suspend_requested:
+            self._suspend()
+        memory = self.memory.look()
         status = self.pool.status()
-        self.progress.tick(paused=status["state"] == "paused")
-        if self.metrics is None:
-            return  # another rank does the rest
-        values = self.progress.values(status)
+        self._paused = status["state"] == "paused"
+        self.progress.tick(paused=self._paused)
+        values = {
+            **self.progress.values(status),
+            "fragments": self.batches.delivered,
+            "memory_bytes": memory.used,
+            "memory_budget": memory.budget,
+        }
+        self.station.note(values, progress or self._paused or self.progress.at_rest)
+        state = state or ("memory" if memory.level is Level.OVER else None)
         self.display.update({**values, "state": state or status["state"]})
         now = time.monotonic()
-        if state is not None or now - self._written_at >= _METRICS_EVERY:
+        if state == "stopping" or now - self._written_at >= _METRICS_EVERY:
             self._written_at = now
-            self.metrics.write(self.progress.decisions, values)
+            self._say(self.station.remember())
+            if self.metrics is not None:
+                self._say(self.metrics.write(self.progress.decisions, values))
         if now - self._saved_at >= self.settings.run.checkpoint_every:
-            try:
-                self._save()
-            except CheckpointError as error:  # a full disk may have room again next time
-                self.display.message(f"training goes on without a checkpoint: {error}")
+            self._save_if_possible("training goes on without a checkpoint")
+
+    def _say(self, trouble: str | None) -> None:
+        """Tell people of something that the run survives; the display is the first rank's alone."""
+        if trouble is None:
+            return
+        if self.world.is_first:
+            self.display.message(trouble)
+        else:
+            print(f"rank {self.world.rank}: {trouble}", file=sys.stderr, flush=True)
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: let the collectors rest, and stop until somebody continues this process."""
+        self.progress.tick(paused=False)
+        self.pool.pause(why=SUSPENDED)
+        if self.world.size > 1:  # the others would wait for a process that stands
+            stop.suspend_requested = False
+            self._say("this rank's collectors rest until SIGUSR2, or python -m collectors resume")
+            self.pool.pause()
+        else:
+            with self.display.suspended():
+                stop.suspend()
+        self.pool.resume(why=SUSPENDED)
+        self.progress.tick(paused=True)
+
+    def _save_if_possible(self, otherwise: str) -> None:
+        """Write a checkpoint; a full disk may have room again next time."""
+        try:
+            self._save()
+        except CheckpointError as error:
+            self._say(f"{otherwise}: {error}")
 
     def _save(self) -> None:
         """Write a checkpoint."""
@@ -208,19 +321,29 @@ class Run:
             checkpoints.save(
                 self.folder / "checkpoints", self.progress.decisions, self._state(), self.settings.run.keep_checkpoints
             )
+            if not (self.folder / "config.yaml").exists():  # somebody has deleted the folder
+                self._write_settings()
+
+    def _write_settings(self) -> None:
+        """Write down what a resumed run needs beside a checkpoint; raises ``UnwritableError``."""
+        with writing(self.folder / "config.yaml") as path:
+            write_atomically(path, config.to_yaml(as_recipe(self.settings)).encode())
 
     def _state(self) -> dict[str, Any]:
         """All that a resumed run goes on from, and all that acting with the policy needs."""
         env = self.settings.env
         return {
-            **self.learner.state(),
-            "shape": self.shape.as_dict(),
+            **self._learned(),
             "radius": self.plan.radius,
             "env": env.model_dump(exclude={"scenario", "task"}),
             "counters": self.progress.counters(),
+            "windows": self.progress.windows(),
             "seed": self.settings.run.seed,
-            "random": torch.get_rng_state(),
         }
+
+    def _learned(self) -> dict[str, Any]:
+        """The part of a checkpoint that takes room."""
+        return {**self.learner.state(), "shape": self.shape.as_dict(), "random": torch.get_rng_state()}
 
     def _restore(self) -> None:
         """Go on where the newest intact checkpoint of the run stands."""
@@ -235,38 +358,26 @@ class Run:
         except CheckpointError as error:
             flags = "--hidden, --vehicle-rounds, --phase-rounds and --history must be as they were"
             raise SettingsError(f"--resume: {path}: {error}; {flags}") from error
-        self.progress = Progress(state["counters"])
+        seed = self.settings.run.seed
+        self._reseeded = "" if state["seed"] == seed else f", made with seed {state['seed']}; from now on {seed}"
+        self.progress = Progress(state["counters"], state.get("windows"))
         torch.set_rng_state(state["random"])
-
-    def _commands(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-        """What can be asked of this run from another terminal."""
-
-        def status(request: dict[str, Any]) -> dict[str, Any]:
-            return {"rank": self.world.rank, **self.pool.status()}
-
-        def pause(request: dict[str, Any]) -> dict[str, Any]:
-            self.pool.pause(request.get("collectors"))
-            return status(request)
-
-        def resume(request: dict[str, Any]) -> dict[str, Any]:
-            self.pool.resume(request.get("collectors"))
-            return status(request)
-
-        def end(request: dict[str, Any]) -> dict[str, Any]:
-            stop.request()
-            return status(request)
-
-        return {"status": status, "pause": pause, "resume": resume, "stop": end}
+        self.resumed_from = path
 
     def _headline(self) -> str:
         """What is about to happen, for people."""
         network, collection = self.network, self.settings.collection
+        processes = min(self.collectors, collection.num_envs)
         lines = [
             f"{self.scenario.name}: {len(network.signals)} signals with {network.num_phases} green phases, "
             f"{network.road_lanes} lanes; {collection.num_envs} simulations over {self.settings.env.backend} in "
-            f"{self.collectors or 'this'} process{'es' if self.collectors > 1 else ''}",
+            f"{processes or 'this'} process{'es' if processes > 1 else ''}",
             f"run folder {self.folder}; from another terminal: python -m collectors status --run-dir {self.folder}",
         ]
+        if self.resumed_from is not None:
+            lines.append(f"goes on from {self.resumed_from}: {self.progress.decisions:,} decisions{self._reseeded}")
+        if self.station.page is not None:
+            lines.append(f"web page {self.station.page}")
         fixed = [f"{signal.id} ({signal.why_fixed})" for signal in network.fixed_signals]
         if fixed:
             lines.insert(1, f"{len(fixed)} signals run their own program: {', '.join(fixed[:5])}")
@@ -296,17 +407,18 @@ class Run:
             return
         about = {"scenario": self.scenario.name, "decisions": self.progress.decisions, **env.model_dump()}
         summary = report.as_dict(episodes, "fixed", **about)
-        (self.folder / "report.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+        report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, unseen seeds")
+        with writing(self.folder / "report.json") as path:
+            write_atomically(path, json.dumps(summary, indent=2).encode())
         rows = metrics.read(self.folder / metrics.FILE_NAME)
         fixed = report.Summary.of(episode.delay for episode in episodes if episode.controller == "fixed")
-        report.learning_curve(self.folder / "report.png", rows, fixed, title=f"{self.scenario.name}, run {self.folder}")
-        report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, unseen seeds")
+        with writing(self.folder / "report.png") as path:
+            report.learning_curve(path, rows, fixed, title=f"{self.scenario.name}, run {self.folder}")
         print(f"learning curve: {self.folder / 'report.png'}; all figures: {self.folder / 'report.json'}")
 
     def close(self) -> None:
         """End everything that this run has started."""
         self._parts.close()
-        end_helpers()
 
 
 def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) -> Learner:
@@ -351,20 +463,31 @@ def claim_folder(settings: RunSettings, folder: Path) -> int:
     return lock
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Around writing a file of the run; what the disk refuses becomes ``UnwritableError``."""
+    try:
+        yield path
+    except OSError as error:
+        raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def as_recipe(settings: Settings) -> Settings:
     """The settings without the folder they were used in, so that ``--config`` can begin another run with them."""
     return settings.model_copy(update={"run": settings.run.model_copy(update={"run_dir": None, "resume": False})})
 
 
 def num_collectors(settings: Settings, world: World) -> int:
-    """Collector processes of this rank: as asked for, or as many as there are cores for it."""
+    """Collector processes that this rank may have: as asked for, or as many as there are cores for it."""
     collection = settings.collection
-    if collection.num_collectors is not None:
-        return collection.num_collectors
+    if collection.num_collectors == 0:
+        return 0
     if settings.env.backend == "libsumo":
-        return collection.num_envs
-    return min(collection.num_envs, max(1, cores() // world.size))
+        return collection.capacity
+    return collection.num_collectors or max(1, min(collection.capacity, cores() // world.local_size))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    stop.retire()  # what is left is Python's own end, which a signal must not turn into a failure
+    sys.exit(code)

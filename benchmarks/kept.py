@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import machine, versions
 
-PARTS = ("stepping", "scaling", "training", "resets", "transport", "graphs", "memory")
+PARTS = ("stepping", "scaling", "training", "resets", "transport", "loading", "graphs", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def forget(folder: Path, part: str) -> None:
     (folder / f"{part}.json").unlink(missing_ok=True)
 
 
-def read(folder: Path) -> dict[str, Measured]:
+def read(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Measured]:
     """What is kept, by part, in their order."""
-    paths = {part: folder / f"{part}.json" for part in PARTS}
+    paths = {part: folder / f"{part}.json" for part in parts}
     return {part: Measured(**json.loads(path.read_text("utf-8"))) for part, path in paths.items() if path.exists()}

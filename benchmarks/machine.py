@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from buffers.children import cores
+from machine import cores
 
 _PACKAGES = (
     "eclipse-sumo",

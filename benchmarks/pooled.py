@@ -20,12 +20,13 @@ from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
 from benchmarks.networks import extent
 from benchmarks.usage import Meter
 from buffers import Slots, WeightsChannel
-from buffers.children import cores, end_helpers
+from buffers.children import end_helpers
 from collectors.plan import CollectionPlan
 from collectors.processes import ProcessPool
 from config import Settings
 from envs import find, probe
 from graph.policy import PolicyShape
+from machine import cores
 
 _PATIENCE = 0.02  # s that the parent waits for a fragment before it looks at the clock
 _WARM_UP = 20  # decisions of each env before anything is measured
@@ -56,11 +57,11 @@ class Collectors:
         with ExitStack() as parts:
             vector = initial_weights(shape, weights)
             slots_per_env = -(-defaults.collection.queue_size // envs)
-            self._slots = parts.enter_context(closing(Slots(plan.layout(), envs, slots_per_env)))
+            count = envs if backend == "libsumo" else min(envs, cores())  # as train_rl.py has it
+            self._slots = parts.enter_context(closing(Slots(plan.layout(), envs, slots_per_env, collectors=count)))
             channel = parts.enter_context(closing(WeightsChannel(len(vector))))
             channel.publish(vector, 1)
-            count = envs if backend == "libsumo" else min(envs, cores())  # as train_rl.py has it
-            self._pool = parts.enter_context(closing(ProcessPool(plan, count, self._slots, channel)))
+            self._pool = parts.enter_context(closing(ProcessPool(plan, self._slots, channel, envs)))
             self._views: dict[int, dict[str, NDArray[Any]]] = {}
             self._rows = self._frames = 0
             self._pool.start()

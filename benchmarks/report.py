@@ -47,7 +47,7 @@ def text(measured: Mapping[str, Measured]) -> str:
         *_overview([one for part in judgements.values() for one in part]),
         "## On what",
         "",
-        *_on_what(measured),
+        *on_what(measured),
     ]
     for part, one in measured.items():
         lines += _section(part, one, judgements[part])
@@ -64,7 +64,7 @@ def _overview(judgements: list[Judgement]) -> list[str]:
     return [*lines, ""] if lines[-1] else lines
 
 
-def _on_what(measured: Mapping[str, Measured]) -> list[str]:
+def on_what(measured: Mapping[str, Measured]) -> list[str]:
     """Machine, versions, and when each part was measured with which command; several where they differ."""
     lines: list[str] = []
     for title, facts in (

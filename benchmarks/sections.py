@@ -110,6 +110,21 @@ def _transport(result: Result) -> list[str]:
     return table(header, cells)
 
 
+def _loading(result: Result) -> list[str]:
+    header = ("way", "batches per s", "ms of CPU each", "times as much by torch")
+    cells = [
+        (
+            f"`{row['way']}`",
+            spread(row["per_second"], whole),
+            spread(row["cpu"], tiny),
+            spread(row["cheaper"], short),
+        )
+        for row in result["rows"]
+    ]
+    said = f"Batches of {result['network']}, {result['bytes'] / 1e6:.2f} MB each."
+    return [paragraph(said), "", *table(header, cells)]
+
+
 def _graphs(result: Result) -> list[str]:
     header = ("network", "frames", "vehicles", "edges", "ours, ms", "PyG, ms", "times as fast")
     cells = [
@@ -208,6 +223,15 @@ SECTIONS = {
         reader looks at every cache line.
         """,
         _transport,
+    ),
+    "loading": Section(
+        "How do batches travel from loader workers?",
+        """
+        A process that has a batch ready sends it again and again; another one takes it. `pipe`: as a run with
+        `--loader-workers` does; `DataLoader`: torch's own way, through named shared memory. Processor time is that of
+        both processes together.
+        """,
+        _loading,
     ),
     "graphs": Section(
         "How fast are graphs built?",

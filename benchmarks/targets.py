@@ -156,6 +156,12 @@ def transport(result: Row) -> Iterator[Judgement]:
     yield Judgement("processor time of the reader per fragment", _READER, reader, milliseconds, at_least=False)
 
 
+def loading(result: Row) -> Iterator[Judgement]:
+    """Batches from a loader worker."""
+    value = median(find(result["rows"], way="pipe"), "cheaper")
+    yield Judgement("processor time per batch, of torch's DataLoader against ours", 1.0, value, times, strictly=True)
+
+
 def graphs(result: Row) -> Iterator[Judgement]:
     """Graphs of a batch, with equal edges: the measurement itself fails where they are not."""
     for network, goal in _GRAPHS.items():
@@ -181,6 +187,7 @@ _JUDGES: dict[str, Callable[[Row], Iterator[Judgement]]] = {
     "training": training,
     "resets": resets,
     "transport": transport,
+    "loading": loading,
     "graphs": graphs,
     "memory": memory,
 }

@@ -3,7 +3,8 @@
 No torch and no SUMO here: arrays in shared memory, and the words about them.
 """
 
-from buffers.errors import ChannelClosedError, SharedMemoryError
+from buffers.continuity import Continuity
+from buffers.errors import BrokenOrderError, ChannelClosedError, SharedMemoryError
 from buffers.fragments import Decision, Fragment, FragmentWriter, fragment_layout, read_fragment
 from buffers.queue import END, Announcement, AnnouncementQueue, Doorbell
 from buffers.rolling import RollingCache
@@ -14,7 +15,9 @@ __all__ = [
     "END",
     "Announcement",
     "AnnouncementQueue",
+    "BrokenOrderError",
     "ChannelClosedError",
+    "Continuity",
     "Decision",
     "Doorbell",
     "Fragment",

@@ -7,3 +7,7 @@ class SharedMemoryError(RuntimeError):
 
 class ChannelClosedError(RuntimeError):
     """The other side of a channel is gone."""
+
+
+class BrokenOrderError(RuntimeError):
+    """A fragment was lost, doubled, torn, or came out of order: what was collected cannot be trusted any more."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from buffers.errors import SharedMemoryError
+from buffers.errors import BrokenOrderError, SharedMemoryError
 from buffers.layout import Layout
 
 VEHICLE_COLUMNS = 8  # of a frame's vehicle table
@@ -24,6 +26,7 @@ HEAD = np.dtype(
         ("terminated", "?"),  # the last frame is a terminal state: its value is zero
         ("truncated", "?"),  # the time window ended: its value counts
         ("summary", "f8", (len(SUMMARY),)),  # of the episode, when it ended here
+        ("checksum", "u4"),  # of all that was written; 0: none
     ]
 )
 
@@ -77,12 +80,25 @@ def fragment_layout(num_signals: int, num_phases: int, length: int, vehicle_rows
 
 
 class FragmentWriter:
-    """Writes one fragment into the arrays of a slot, beginning with the frame at which its first decision is made."""
+    """Writes one fragment into the arrays of a slot, beginning with the frame at which its first decision is made.
 
-    def __init__(self, arrays: dict[str, NDArray[Any]], env: int, episode: int, first: int, version: int) -> None:
+    With ``checked`` it gets a checksum, which whoever reads it verifies; that takes longer than to copy it.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, NDArray[Any]],
+        env: int,
+        episode: int,
+        first: int,
+        version: int,
+        *,
+        checked: bool = False,
+    ) -> None:
         self._arrays = arrays
+        self._checked = checked
         self._head = arrays["head"]
-        self._head[0] = (env, 0, episode, first, version, False, False, np.nan)
+        self._head[0] = (env, 0, episode, first, version, False, False, np.nan, 0)
         self._capacity = len(arrays["actions"])
         arrays["offsets"][0] = 0
         self.length = 0
@@ -140,6 +156,8 @@ class FragmentWriter:
     def close(self) -> None:
         """Write down how long it became; to be called before the slot is announced."""
         self._head["length"] = self.length
+        if self._checked:
+            self._head["checksum"] = _checksum(self._head, _written(self._arrays, self.length))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -174,15 +192,45 @@ class Fragment:
         return self.terminated or self.truncated
 
 
-def read_fragment(arrays: dict[str, NDArray[Any]]) -> Fragment:
-    """Copy a fragment out of its slot, which may be given back right after."""
-    head = arrays["head"][0]
-    decisions = int(head["length"])
+def _written(arrays: Mapping[str, NDArray[Any]], decisions: int) -> dict[str, NDArray[Any]]:
+    """What there is in a slot for so many decisions; views."""
     frames = decisions + 1
     rows = int(arrays["offsets"][frames])
     lengths = {"offsets": frames + 1, "vehicles": rows, "lanes": rows}
     lengths |= dict.fromkeys(("time", "shown", "elapsed", "allowed"), frames)
     lengths |= dict.fromkeys(("actions", "log_probs", "rewards", "costs"), decisions)
+    return {name: arrays[name][:length] for name, length in lengths.items()}
+
+
+def _checksum(head: NDArray[Any], arrays: Mapping[str, NDArray[Any]]) -> int:
+    """CRC-32 of a fragment, never 0."""
+    bare = head.copy()
+    bare["checksum"] = 0
+    checksum = zlib.crc32(bare.tobytes())
+    for array in arrays.values():
+        checksum = zlib.crc32(array.data, checksum)
+    return checksum or 1
+
+
+def read_fragment(arrays: dict[str, NDArray[Any]]) -> Fragment:
+    """Copy a fragment out of its slot, which may be given back right after.
+
+    Raises ``BrokenOrderError`` when what is copied is not what was written, as far as that can be told: surely so where
+    it was ``checked``.
+    """
+    head = arrays["head"].copy()
+    decisions = int(head["length"][0])
+    if not 0 < decisions <= len(arrays["actions"]):
+        raise BrokenOrderError(
+            f"a slot holds a fragment of {decisions} decisions: it was overwritten before it was read"
+        )
+    content = {name: array.copy() for name, array in _written(arrays, decisions).items()}
+    if head["checksum"][0] and _checksum(head, content) != head["checksum"][0]:
+        raise BrokenOrderError(
+            f"a fragment of env {head['env'][0]}, episode {head['episode'][0]}, decision {head['first'][0]}, is torn: "
+            "it was overwritten while it was read"
+        )
+    head = head[0]
     terminated, truncated = bool(head["terminated"]), bool(head["truncated"])
     return Fragment(
         env=int(head["env"]),
@@ -192,5 +240,5 @@ def read_fragment(arrays: dict[str, NDArray[Any]]) -> Fragment:
         terminated=terminated,
         truncated=truncated,
         summary=dict(zip(SUMMARY, head["summary"].tolist(), strict=True)) if terminated or truncated else None,
-        **{name: arrays[name][:length].copy() for name, length in lengths.items()},
+        **content,
     )

@@ -15,10 +15,11 @@ import select
 import struct
 from typing import NamedTuple
 
-from buffers.errors import ChannelClosedError
+from buffers.errors import ChannelClosedError, SharedMemoryError
 from buffers.shared import Descriptor
 
 _RECORD = struct.Struct("=qq")
+_LARGEST = 2**31 - 1  # bytes that can be asked for
 
 
 class Announcement(NamedTuple):
@@ -37,7 +38,19 @@ class AnnouncementQueue:
     def __init__(self, capacity: int) -> None:
         read_end, write_end = os.pipe()
         # A page that has been read in part cannot be written again before it is empty: one page more than the records.
-        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE + capacity * _RECORD.size)
+        size = mmap.PAGESIZE + capacity * _RECORD.size
+        refused: OSError | None = None
+        try:
+            fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, min(size, _LARGEST))
+        except OSError as error:
+            refused = error
+        if fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ) < size:
+            os.close(read_end)
+            os.close(write_end)
+            raise SharedMemoryError(
+                f"a queue for {capacity} announcements needs a pipe of {size} bytes, more than this system allows; "
+                "lower --max-envs or --queue-size, or raise /proc/sys/fs/pipe-max-size"
+            ) from refused
         self._read_end = Descriptor(read_end)
         self._write_end = Descriptor(write_end)
 

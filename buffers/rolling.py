@@ -39,6 +39,12 @@ class RollingCache(Generic[FramesT]):
         kept = frames.take(list(range(surplus, len(frames)))) if surplus > 0 else frames
         self._kept[env] = (episode, frame, kept)
 
+    def shrink(self, capacity: int) -> None:
+        """Keep no more than ``capacity`` frames of each env from now on."""
+        self._capacity = min(self._capacity, capacity)
+        for env, (episode, frame, frames) in self._kept.items():
+            self.keep(env, episode, frame, frames)
+
     def forget(self, env: int) -> None:
         """Drop what is kept of an env, once its episode is over."""
         self._kept.pop(env, None)

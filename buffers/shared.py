@@ -48,27 +48,49 @@ def _receive_descriptor(travelling: Any) -> Descriptor:
 
 
 class SharedMemory:
-    """``size`` bytes that processes share, all of them there from the start.
+    """``size`` bytes that processes share, the first ``occupied`` of them there from the start, all by default.
 
-    Raises ``SharedMemoryError`` when /dev/shm has not that much left: now, in words, and not later as a bus error.
+    Every process maps all of it once; what is occupied later is there for all of them. Raises ``SharedMemoryError``
+    when /dev/shm has not that much left: now, in words, and not later as a bus error.
     """
 
-    def __init__(self, size: int, descriptor: Descriptor | None = None) -> None:
-        self._descriptor = descriptor or self._allocate(size)
-        self._map = mmap.mmap(self._descriptor.fileno(), size)
+    def __init__(self, size: int, descriptor: Descriptor | None = None, *, occupied: int | None = None) -> None:
         self.size = size
-
-    @staticmethod
-    def _allocate(size: int) -> Descriptor:
-        number = os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if descriptor is not None:
+            self._descriptor = descriptor
+            self._map = mmap.mmap(descriptor.fileno(), size)
+            return
+        self._descriptor = Descriptor(os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
-            os.posix_fallocate(number, 0, size)
+            self.occupy(0, size if occupied is None else occupied)
+            self._map = self._reserve()
+        except BaseException:
+            self._descriptor.close()
+            raise
+
+    def _reserve(self) -> mmap.mmap:
+        """Map all of it, room for what may be occupied later included; costs addresses, no memory."""
+        try:
+            os.ftruncate(self._descriptor.fileno(), self.size)
+            return mmap.mmap(self._descriptor.fileno(), self.size)
         except (OSError, OverflowError) as error:
-            os.close(number)
+            raise SharedMemoryError(
+                f"there are no addresses for {self.size // 2**20} MiB of shared memory; lower --max-envs, "
+                f"--queue-size, --fragment-length or --slot-vehicles ({error})"
+            ) from error
+
+    def occupy(self, offset: int, size: int) -> None:
+        """Have these bytes, zero where they were not there; raises ``SharedMemoryError`` when there is no room."""
+        try:
+            os.posix_fallocate(self._descriptor.fileno(), offset, size)
+        except (OSError, OverflowError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
                 raise
             raise SharedMemoryError(f"{_FOLDER} is too small: {describe_need(size)}") from error
-        return Descriptor(number)
+
+    def vacate(self, offset: int, size: int) -> None:
+        """Give these bytes, whole pages, back to the system; nobody may look at them until they are occupied again."""
+        self._map.madvise(mmap.MADV_REMOVE, offset, size)
 
     def array(self, dtype: Any, shape: tuple[int, ...] | int, offset: int = 0) -> NDArray[Any]:
         """A view of this memory as an array, from a byte offset on."""

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,27 @@ def request(folder: Path, name: str, message: dict[str, Any], timeout: float) ->
     with Client(folder, name, timeout) as client:
         client.send(message)
         return client.receive()
+
+
+def ask_all(
+    clients: Sequence[Client], message: dict[str, Any], meanwhile: Callable[[], None] | None = None
+) -> list[dict[str, Any]]:
+    """Send one request to several, do something ``meanwhile``, then await their replies, in order.
+
+    What goes wrong with one becomes ``{"ok": False, "error": ...}``.
+    """
+    failures = [attempt(client.send, message) for client in clients]
+    if meanwhile is not None:
+        meanwhile()
+    return [failure or attempt(client.receive) for client, failure in zip(clients, failures, strict=True)]
+
+
+def attempt(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns, or the error reply that stands for its failure."""
+    try:
+        return call(*arguments)
+    except (ControlError, NoRunError) as error:
+        return {"ok": False, "error": str(error)}
 
 
 class Client:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,68 +12,191 @@ from numpy.typing import NDArray
 from buffers.fragments import Decision
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
-from collectors.board import Activity, Board
+from collectors.board import Activity, Board, Wish
 from collectors.driver import EnvDriver
+from collectors.errors import GivenUpError
 from collectors.plan import CollectionPlan
+from collectors.setbacks import Setbacks
+from envs.errors import SumoError
 from envs.simulation import Simulation
 from graph.acting import Actor
 from graph.topology import Topology
 
+_REST = 0.25  # s between two signs of life of a collector that has nothing to do
+
 
 class Collector:
-    """Collects experience with some envs of a pool, in whatever process it lives.
+    """Collects experience with its share of a pool's envs, in whatever process it lives.
 
-    All its envs act with one forward pass, so that they share one version of the weights. New weights are read when
-    ``fragment_length`` decisions have been made with the present ones; fragments that are open then end there: one
-    fragment, one version.
+    Collector c drives the envs c, c + C, c + 2 C, … of C collectors, as far as the board wants them. All of them act
+    with one forward pass, so that they share one version of the weights. New weights are read when ``fragment_length``
+    decisions have been made with the present ones; fragments that are open then end there: one fragment, one version.
+
+    An env whose SUMO dies, hangs or refuses loses the fragment in writing and gets another SUMO after a while, with a
+    new episode; ``say`` is told, in one line. Raises ``SumoError`` when one fails at the very start, and
+    ``GivenUpError`` when one fails more than ``plan.restart_limit`` times without an episode that ends in between.
     """
 
     def __init__(
         self,
         plan: CollectionPlan,
         number: int,
-        envs: Sequence[int],
         slots: Slots,
         weights: WeightsChannel,
         board: Board,
-        incarnation: int = 0,
+        say: Callable[[str], None] = print,
     ) -> None:
-        self.envs = tuple(envs)
         self._plan = plan
+        self._number = number
         self._slots = slots
         self._weights = weights
-        self._row = board.row(number)
+        self._board = board
+        self._say = say
+        self._row = board.rows[number]
         self._row["activity"] = Activity.STARTING
         self._beat()
         self._actor = Actor(Topology.of(plan.network), plan.shape, plan.radius)
         self._version = 0
         self._left = 0  # decisions until new weights are read
-        self._drivers: list[EnvDriver] = []
+        self._drivers: dict[int, EnvDriver] = {}
+        self._setbacks: dict[int, Setbacks] = {}
+        self._due: dict[int, float] = {}  # monotonic s at which a failed env is tried again
         try:
-            for env in envs:
-                self._drivers.append(EnvDriver(plan, env, slots, self._simulation(), incarnation))
-                self._beat()
+            for env in self._share():
+                if board.ordered(number)[1] is Wish.STOP:
+                    break
+                self._start(env)
         except BaseException:
             self.close()
             raise
+        self._row["activity"] = Activity.RUNNING
+        board.bell.ring()
 
-    def _simulation(self) -> Simulation:
-        plan = self._plan
-        return Simulation(
-            plan.scenario, plan.backend, network=plan.network, extra_options=plan.extra_options, **plan.simulation
-        )
+    def _share(self) -> range:
+        """The envs that are this collector's now."""
+        return range(self._number, self._board.num_envs, self._slots.collectors)
 
     @property
     def sumo_pids(self) -> list[int]:
         """Process ids of its SUMOs; none with libsumo."""
-        return [pid for driver in self._drivers for pid in driver.sumo_pids]
+        return [pid for driver in self._drivers.values() for pid in driver.sumo_pids]
+
+    # Orders
+
+    def obey(self) -> Wish:
+        """Follow the pool's latest order, between two decisions; returns what it wishes.
+
+        Simulations that are wanted and not there are started, one after the other, and after each of them there may be
+        another order: the one that is followed is the newest.
+        """
+        while True:
+            order, wish = self._board.ordered(self._number)
+            if wish is not Wish.STOP:
+                self._let_go()
+                if missing := self._missing():
+                    self._try_to_start(missing[0])
+                    continue
+            if int(self._row["obeyed"]) != order:
+                self._beat(Activity.PAUSED if wish is Wish.PAUSE else Activity.RUNNING)
+                self._row["obeyed"] = order
+                self._board.bell.ring()
+            return wish
+
+    def _let_go(self) -> None:
+        """End the envs that are this collector's no more."""
+        share = self._share()
+        for env in [env for env in self._drivers if env not in share]:
+            driver = self._drivers.pop(env)
+            driver.cut()
+            driver.abandon()
+            self._board.envs[env]["sumo"] = 0
+            self._actor.forget(env)
+        for env in [env for env in self._due if env not in share]:
+            del self._due[env]
+
+    def _missing(self) -> list[int]:
+        """This collector's envs that have no simulation and may be given one now."""
+        now = time.monotonic()
+        return [env for env in self._share() if env not in self._drivers and self._due.get(env, 0.0) <= now]
+
+    def rest(self) -> None:
+        """Show that it stands paused; a SUMO that dies meanwhile is noticed."""
+        self._beat(Activity.PAUSED)
+        for driver in list(self._drivers.values()):
+            try:
+                driver.check()
+            except SumoError as error:
+                self._lose(driver.env, error)
+
+    def patience(self) -> float:
+        """Seconds that it may sleep unless it is rung awake."""
+        return max(0.0, min([_REST, *(due - time.monotonic() for due in self._due.values())]))
+
+    # Envs
+
+    def _start(self, env: int) -> None:
+        """Give an env a simulation; raises ``SumoError``."""
+        plan = self._plan
+        record = self._board.envs[env]
+        with self._loading():
+            simulation = Simulation(
+                plan.scenario, plan.backend, network=plan.network, extra_options=plan.extra_options, **plan.simulation
+            )
+        try:
+            self._drivers[env] = EnvDriver(plan, env, self._slots, simulation, record, self._loading)
+        except BaseException:
+            simulation.close()
+            raise
+        self._board.bell.ring()
+
+    def _try_to_start(self, env: int) -> None:
+        """Give an env a simulation, or take note that it failed."""
+        self._due.pop(env, None)
+        try:
+            self._start(env)
+        except SumoError as error:
+            self._lose(env, error)
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """While SUMO loads a scenario: the pool has more patience then."""
+        self._beat()
+        self._row["loading"] = True
+        try:
+            yield
+        finally:
+            self._beat()
+            self._row["loading"] = False
+
+    def _lose(self, env: int, error: SumoError) -> None:
+        """An env's SUMO is gone: drop what was being written, and try again later."""
+        driver = self._drivers.pop(env, None)
+        if driver is not None:
+            driver.abandon()
+            self._actor.forget(env)
+        record = self._board.envs[env]
+        record["sumo"] = 0
+        record["losses"] += 1
+        setbacks = self._setbacks.setdefault(env, Setbacks(self._plan.restart_limit))
+        delay = setbacks.add()
+        if delay is None:
+            raise GivenUpError(
+                f"env {env} failed {setbacks.in_a_row} times without an episode that ended in between, "
+                f"--restart-limit is {self._plan.restart_limit}: {error}"
+            ) from error
+        self._say(f"env {env}: {error}; its next SUMO starts in {delay:g} s")
+        self._due[env] = time.monotonic() + delay
+        self._beat()
+        self._board.bell.ring()
+
+    # Decisions
 
     def round(self) -> bool:
         """One decision of every env that has a slot to write into; False where none has."""
         if self._left == 0:
             self._renew()
-        acting = [driver for driver in self._drivers if self._is_ready(driver)]
-        self._beat(Activity.RUNNING if acting else Activity.WAITING)
+        acting = [driver for driver in list(self._drivers.values()) if self._is_ready(driver)]
+        self._beat(Activity.RUNNING if acting else Activity.WAITING if self._drivers else Activity.RECOVERING)
         if not acting:
             self._left = 0  # nothing is open: whenever it goes on, it may as well be with the newest weights
             return False
@@ -83,27 +207,41 @@ class Collector:
         )
         # All simulations run while the first reply is awaited.
         for driver, chosen in zip(acting, actions, strict=True):
-            driver.send(chosen)
+            try:
+                driver.send(chosen)
+            except SumoError as error:
+                self._lose(driver.env, error)
         for driver, chosen, log_prob in zip(acting, actions, log_probs, strict=True):
-            self._conclude(driver, chosen, log_prob)
+            if driver.env in self._drivers:
+                self._conclude(driver, chosen, log_prob)
         self._left -= 1
         return True
 
     def _is_ready(self, driver: EnvDriver) -> bool:
         """Whether an env has a slot to write into; a decision that is still unwritten may end its episode here."""
         episode = driver.episode
-        ready = driver.open(self._version)
+        try:
+            ready = driver.open(self._version)
+        except SumoError as error:
+            self._count_episode(driver, episode)  # it may have ended, and the next one not begun
+            self._lose(driver.env, error)
+            return False
         self._count_episode(driver, episode)
         return ready
 
     def _conclude(self, driver: EnvDriver, actions: NDArray[np.int16], log_probs: NDArray[np.float32]) -> None:
         """Receive and write down what came of one env's decision."""
-        before = driver.frame.time
-        outcome = driver.receive()
-        self._row["decisions"] += 1
-        self._row["seconds"] += outcome.frame.time - before
-        episode = driver.episode
-        driver.record(Decision(actions, log_probs, outcome.rewards, outcome.costs), outcome, self._version)
+        before, episode = driver.frame.time, driver.episode
+        try:
+            outcome = driver.receive()
+            self._row["decisions"] += 1
+            self._row["seconds"] += outcome.frame.time - before
+            self._beat()  # several that hang, one after the other, are not one collector that does
+            driver.record(Decision(actions, log_probs, outcome.rewards, outcome.costs), outcome, self._version)
+        except SumoError as error:
+            self._count_episode(driver, episode)  # it may have ended, and the next one not begun
+            self._lose(driver.env, error)
+            return
         self._count_episode(driver, episode)
 
     def _count_episode(self, driver: EnvDriver, before: int) -> None:
@@ -111,10 +249,12 @@ class Collector:
         if driver.episode != before:
             self._row["episodes"] += 1
             self._actor.forget(driver.env)
+            if driver.env in self._setbacks:
+                self._setbacks[driver.env].forget()
 
     def _renew(self) -> None:
         """End all open fragments and read the newest weights."""
-        for driver in self._drivers:
+        for driver in self._drivers.values():
             driver.cut()
         if self._weights.version != self._version:
             vector, self._version = self._weights.read()
@@ -128,21 +268,10 @@ class Collector:
         if activity is not None:
             self._row["activity"] = activity
 
-    def rest(self, activity: Activity) -> None:
-        """Show that it does nothing, and why."""
-        self._beat(activity)
-
-    def doorbells(self) -> list[int]:
-        """Descriptors that become readable when a slot of one of its envs becomes free."""
-        return [self._slots.doorbell(env).fileno() for env in self.envs]
-
-    def answer_doorbells(self) -> None:
-        """Take note of the slots that became free so far; to be called before looking for one."""
-        for env in self.envs:
-            self._slots.doorbell(env).answer()
-
     def close(self) -> None:
         """End all simulations; closing twice is fine."""
-        for driver in self._drivers:
-            driver.close()
+        for env, driver in self._drivers.items():
+            driver.abandon()
+            self._board.envs[env]["sumo"] = 0
+        self._drivers.clear()
         self._row["activity"] = Activity.STOPPED

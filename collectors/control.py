@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from collectors.errors import ControlError, RunInUseError
-from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, why_not_connected
+from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, socket_rank, sockets, why_not_connected
 
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -56,6 +56,13 @@ def lock_run_folder(folder: Path) -> int:
     return descriptor
 
 
+def forget_ranks(folder: Path, size: int) -> None:
+    """Remove the sockets that a dead run with more than ``size`` ranks has left; the caller holds the folder's lock."""
+    for name in sockets(folder):
+        if (socket_rank(name) or 0) >= size:
+            (folder / name).unlink(missing_ok=True)
+
+
 class ControlServer:
     """Answers requests at ``folder/name``, which only its owner can open.
 
@@ -71,31 +78,67 @@ class ControlServer:
     """
 
     def __init__(self, folder: Path, name: str, commands: Mapping[str, Command]) -> None:
+        self._folder = folder
         self._name = name
         self._commands = dict(commands)
         self._closing = threading.Event()
         self._lock = threading.Lock()  # nobody hangs up on a connection while its thread closes it
+        self._said: str | None = None  # by renew()
         self._clients: dict[threading.Thread, socket.socket] = {}  # changed by the acceptor only
-        # A socket's path is limited to 108 bytes; through the folder's descriptor it is short, however deep the folder.
-        self._directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _clear_the_way(self._directory, folder, name)
-            self._inode = _bind_for_owner(self._socket, self._directory, name)
-            self._socket.listen(128)
-        except BaseException:
-            self._socket.close()
-            os.close(self._directory)
-            raise
+        self._open()
         self._acceptor = threading.Thread(target=self._accept, name=f"{name} accept", daemon=True)
         self._acceptor.start()
 
+    def _open(self) -> None:
+        """Make the socket."""
+        # A socket's path is limited to 108 bytes; through the folder's descriptor it is short, however deep the folder.
+        directory = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _clear_the_way(directory, self._folder, self._name)
+            self._inode = _bind_for_owner(server, directory, self._name)
+            server.listen(128)
+        except BaseException:
+            server.close()
+            os.close(directory)
+            raise
+        self._directory, self._socket = directory, server
+
+    def renew(self) -> str | None:
+        """Make the socket again where somebody has removed it, or its folder; says so, in one line, if that was so."""
+        path = self._folder / self._name
+        try:
+            if path.stat(follow_symlinks=False).st_ino == self._inode:
+                self._said = None
+                return None
+            gone = "another file has taken its place"
+        except OSError as error:
+            gone = error.strerror or str(error)
+        before, directory = self._socket, self._directory
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except (OSError, ControlError, RunInUseError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            return self._once(f"{path} is gone ({gone}) and cannot be made again ({reason}): nobody can steer this run")
+        with contextlib.suppress(OSError):
+            before.shutdown(socket.SHUT_RDWR)  # the acceptor turns to the new one
+        before.close()
+        os.close(directory)
+        return self._once(f"{path} was gone ({gone}); it has been made again")
+
+    def _once(self, line: str) -> str | None:
+        """The line, unless it was the last one already."""
+        said, self._said = self._said, line
+        return line if line != said else None
+
     def _accept(self) -> None:
         while not self._closing.is_set():
+            server = self._socket
             try:
-                connection, _ = self._socket.accept()
-            except OSError:  # woken up by close(), or out of descriptors
-                if not self._closing.is_set():
+                connection, _ = server.accept()
+            except OSError:  # woken up by close() or renew(), or out of descriptors
+                if not self._closing.is_set() and server is self._socket:
                     logger.exception("%s: cannot accept clients; trying again in %g s", self._name, RETRY_SECONDS)
                     self._closing.wait(RETRY_SECONDS)
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,32 +21,45 @@ class EnvDriver:
 
     A fragment ends with its episode, when it is full, when the next frame does not fit any more, or when ``cut`` says
     so. Whatever ends it, the next one begins with the frame that the last one ended with, or with a new episode.
+
+    ``record`` is the env's row on the board: a driver goes on counting where the one before it died, with an episode
+    of its own. Whatever raises ``SumoError`` is the end of the driver: ``abandon`` it. ``loading`` is entered while
+    SUMO loads an episode, which may take longer than a decision.
     """
 
     def __init__(
-        self, plan: CollectionPlan, env: int, slots: Slots, simulation: Simulation, incarnation: int = 0
+        self,
+        plan: CollectionPlan,
+        env: int,
+        slots: Slots,
+        simulation: Simulation,
+        record: Any,
+        loading: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.env = env
-        self.episode = plan.first_episode - 1
+        self._loading = loading
         self._plan = plan
         self._slots = slots
         self._simulation = simulation
+        self._record = record
         self._views: dict[int, dict[str, Any]] = {}
         self._slot: int | None = None
         self._writer: FragmentWriter | None = None
         # A decision whose successor did not fit into its slot, and the version that made it: goes into the next one.
         self._unwritten: tuple[Decision, Outcome, int] | None = None
-        self._sequence = incarnation << 40
         self.frame: Frame
         self.generator: np.random.Generator
         self.begin_episode()
 
     def begin_episode(self) -> None:
         """Reset the simulation with the next episode's own seed."""
-        self.episode += 1
+        self.episode = int(self._record["episode"]) + 1
+        self._record["episode"] = self.episode  # before the reset: an episode that was begun is never begun again
         self._decision = 0
         seed, self.generator = self._plan.seeds(self.env, self.episode)
-        self.frame = self._simulation.reset(seed)
+        with self._loading():
+            self.frame = self._simulation.reset(seed)
+        self._record["sumo"] = next(iter(self.sumo_pids), 0)  # now and then it is another one
 
     def open(self, version: int) -> bool:
         """Have a slot to write into, for a fragment of this version; False while all slots wait to be read."""
@@ -65,8 +80,9 @@ class EnvDriver:
         if slot not in self._views:
             self._views[slot] = self._slots.views(slot)
         self._slot = slot
+        env = self._plan.env_number(self.env)
         self._writer = FragmentWriter(
-            self._views[slot], self._plan.env_number(self.env), self.episode, self._decision, version
+            self._views[slot], env, self.episode, self._decision, version, checked=self._slots.poison
         )
         self._writer.begin(self.frame)
 
@@ -102,9 +118,21 @@ class EnvDriver:
             return
         assert self._slot is not None
         self._writer.close()
-        self._sequence += 1
-        self._slots.finish(self._slot, self._sequence)
+        number = int(self._record["fragments"]) + 1
+        self._slots.finish(self._slot, number)
+        self._record["fragments"] = number
         self._writer = self._slot = None
+
+    def abandon(self) -> None:
+        """Throw away what has been written since the last fragment, and end the simulation."""
+        if self._slot is not None:
+            self._slots.abandon(self._slot)
+        self._writer = self._slot = self._unwritten = None
+        self.close()
+
+    def check(self) -> None:
+        """Raise ``SumoError`` when its SUMO has died while it had nothing to do."""
+        self._simulation.session.check()
 
     @property
     def sumo_pids(self) -> list[int]:

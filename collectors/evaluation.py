@@ -14,12 +14,13 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from buffers.children import cores, follow_parent
+from buffers.children import follow_parent, start_forkserver
 from collectors.episodes import Conditions, Episode, Policy, run_episode
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
 from envs.network import Network
 from envs.scenarios import Scenario
+from machine import cores
 
 __all__ = ["Conditions", "Episode", "Policy", "evaluate"]
 
@@ -37,7 +38,7 @@ def evaluate(
     processes: int | None = None,
     timeout: float = 600.0,
     on_episode: Callable[[Episode], None] | None = None,
-    on_wait: Callable[[], None] | None = None,
+    on_wait: Callable[[], object] | None = None,
 ) -> list[Episode]:
     """Run every controller on every seed; episodes come back controller by controller, seeds in the order given.
 
@@ -96,7 +97,7 @@ class _Running:
 
     def __init__(self, job: _Job, timeout: float) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
+        start_forkserver(_PRELOAD)
         self.job = job
         self.timeout = timeout
         self.connection, theirs = context.Pipe(duplex=False)

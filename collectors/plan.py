@@ -23,6 +23,7 @@ class CollectionPlan:
 
     ``simulation`` are the settings of ``envs.Simulation``; ``first_env`` and ``env_stride`` number a rank's envs within
     the whole run; ``first_episode`` is where episodes are counted from, so that a resumed run meets new ones.
+    ``restart_limit`` is how often a SUMO or a collector may fail without an episode that ends in between.
     """
 
     scenario: Scenario
@@ -37,6 +38,7 @@ class CollectionPlan:
     first_env: int = 0
     env_stride: int = 1
     first_episode: int = 0
+    restart_limit: int = 5
     extra_options: tuple[str, ...] = field(default=())
 
     def layout(self) -> Layout:

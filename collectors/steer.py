@@ -1,51 +1,85 @@
-"""The command line that steers a run from another terminal: ``python -m collectors status|pause|resume|stop``."""
+"""The command line that steers a run from another terminal.
+
+``python -m collectors status|pause|resume|scale|stop``; under ``torchrun`` each command reaches all ranks.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from collectors.client import Client
-from collectors.errors import ControlError, NoRunError
+from collectors.client import Client, ask_all
+from collectors.errors import NoRunError
 from collectors.wire import socket_rank, sockets
 
 Reply = dict[str, Any]
 
 RUNS = Path("runs")
-# Seconds. A pause or resume waits for the collectors' next decision, the others are answered from counters.
-TIMEOUTS = {"status": 10.0, "pause": 60.0, "resume": 60.0, "stop": 10.0}
+PATIENCE = 10.0  # s for a reply; a run answers within two, with how far it has come
+WATCH_EVERY = 1.0  # s between two looks of ``--watch``
 WIDTH = 110  # columns where the output is no terminal
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one command; returns the exit code: 0 done, 1 the run answered with an error or not at all, 2 no such run."""
     arguments = _parser().parse_args(argv)
-    message: Reply = {"command": arguments.command}
-    if "collectors" in arguments:
-        message["collectors"] = arguments.collectors or None
-    with contextlib.ExitStack() as stack:
-        try:
-            folder, clients = reach(arguments.run_dir, TIMEOUTS[arguments.command], stack)
-        except NoRunError as error:
-            _complain(str(error))
-            return 2
-        replies = ask(clients, message)
+    names = ("command", "collectors", "seconds", "num_envs")
+    message = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) not in (None, [])}
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    if getattr(arguments, "watch", False):
+        return watch(arguments.run_dir, arguments.json, console)
+    try:
+        folder, replies = tell(arguments.run_dir, message)
+    except NoRunError as error:
+        _complain(str(error))
+        return 2
     if arguments.json:
         print(json.dumps(replies, indent=2))
     else:
-        show(folder, arguments.command, replies, Console(width=None if sys.stdout.isatty() else WIDTH))
+        show(folder, arguments.command, replies, console)
     for reply in replies:
         if not reply["ok"]:
             _complain(f"{arguments.command}, rank {reply['rank']}: {reply['error']}")
     return 0 if all(reply["ok"] for reply in replies) else 1
+
+
+def tell(run_dir: Path | None, message: Reply) -> tuple[Path, list[Reply]]:
+    """Give all ranks of a run one command; returns its folder and their replies. Raises ``NoRunError``."""
+    with contextlib.ExitStack() as stack:
+        folder, clients = reach(run_dir, PATIENCE, stack)
+        return folder, ask(clients, message)
+
+
+def watch(run_dir: Path | None, as_json: bool, console: Console) -> int:
+    """Show the status again and again until Ctrl-C or the end of the run; as JSON one line each time."""
+    seen = False
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, transient=as_json) as live:
+        while True:
+            try:
+                run_dir, replies = tell(run_dir, {"command": "status"})
+            except NoRunError as error:
+                _complain(str(error))
+                return 0 if seen else 2
+            seen = True
+            if as_json:
+                print(json.dumps(replies), flush=True)
+            else:
+                live.update(Group(*picture(run_dir, replies)), refresh=True)
+            time.sleep(WATCH_EVERY)
+    return 0
 
 
 def reach(run_dir: Path | None, timeout: float, stack: contextlib.ExitStack) -> tuple[Path, list[Client]]:
@@ -64,27 +98,35 @@ def reach(run_dir: Path | None, timeout: float, stack: contextlib.ExitStack) -> 
 
 def ask(clients: Sequence[Client], message: Reply) -> list[Reply]:
     """Ask all ranks, then await their replies; what goes wrong with one becomes ``{"ok": False, "error": ...}``."""
-    failures = [_attempt(client.send, message) for client in clients]
-    replies = [failure or _attempt(client.receive) for client, failure in zip(clients, failures, strict=True)]
+    replies = ask_all(clients, message)
     return [{"rank": socket_rank(client.name), **reply} for client, reply in zip(clients, replies, strict=True)]
 
 
 def show(folder: Path, command: str, replies: Sequence[Reply], console: Console) -> None:
-    """Print what the ranks answered: counters, the queue, and a row for each collector."""
+    """Print what the ranks answered."""
+    if command != "stop":
+        for part in picture(folder, replies):
+            console.print(part)
+        return
+    for reply in replies:
+        if reply["ok"]:
+            line = f"{folder}, rank {reply['rank']}: will stop after the present step"
+            console.print(line, style="bold", markup=False)
+
+
+def picture(folder: Path, replies: Sequence[Reply]) -> list[RenderableType]:
+    """Counters, the queue, and a row for each collector, of every rank that answered."""
+    parts: list[RenderableType] = []
     for reply in replies:
         if not reply["ok"]:
             continue
-        if command == "stop":
-            console.print(
-                f"{folder}, rank {reply['rank']}: will stop after the present step", style="bold", markup=False
-            )
-            continue
-        console.print(_headline(folder, reply), style="bold", markup=False, highlight=False)
+        parts.append(Text(_headline(folder, reply), style="bold"))
         if "queue" in reply:
             slots = ", ".join(f"{count} {state}" for state, count in reply["queue"].items())
-            console.print(f"slots: {slots}", markup=False, highlight=False)
+            parts.append(Text(f"slots: {slots}"))
         if reply.get("collectors"):
-            console.print(_table(reply["collectors"]))
+            parts.append(_table(reply["collectors"]))
+    return parts
 
 
 def _headline(folder: Path, reply: Reply) -> str:
@@ -94,20 +136,25 @@ def _headline(folder: Path, reply: Reply) -> str:
         if name in reply
     ]
     version = [f"version {reply['version']}"] if "version" in reply else []
-    return " · ".join([f"{folder}, rank {reply['rank']}: {reply.get('state', 'unknown')}", *counters, *version])
+    restarts = [f"{reply['restarts']} restarts"] if reply.get("restarts") else []
+    title = f"{folder}, rank {reply['rank']}: {reply.get('state', 'unknown')}"
+    return " · ".join([title, *counters, *version, *restarts])
 
 
 def _table(collectors: Sequence[Reply]) -> Table:
     table = Table()
-    for heading in ("collector", "state", "envs", "decisions", "episodes", "version", "pid", "SUMO"):
+    for heading in ("collector", "state", "envs", "decisions", "episodes", "version", "restarts", "pid", "SUMO"):
         # Folded, never cut off: a process id with a missing digit is worse than none.
-        numeric = heading in ("decisions", "episodes", "version", "pid")
+        numeric = heading in ("decisions", "episodes", "version", "restarts", "pid")
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in collectors:
         counts = [f"{row.get(name, 0):,}" for name in ("decisions", "episodes")]
-        rest = [str(row.get(name, "")) for name in ("version", "pid")]
+        rest = ["-" if row.get(name) is None else str(row[name]) for name in ("version", "restarts", "pid")]
         envs, sumo = (" ".join(map(str, row.get(name, ()))) for name in ("envs", "sumo"))
-        table.add_row(str(row["collector"]), str(row.get("state", "")), envs, *counts, *rest, sumo)
+        state = str(row.get("state", ""))
+        if other := [why for why in row.get("paused_for", ()) if why != "request"]:
+            state += f" ({', '.join(other)})"
+        table.add_row(str(row["collector"]), state, envs, *counts, *rest, sumo)
     return table
 
 
@@ -152,14 +199,6 @@ def _began(folder: Path) -> float:
         return 0.0
 
 
-def _attempt(call: Callable[..., Any], *arguments: Any) -> Any:
-    """What the call returns, or the error reply that stands for its failure."""
-    try:
-        return call(*arguments)
-    except (ControlError, NoRunError) as error:
-        return {"ok": False, "error": str(error)}
-
-
 def _complain(line: str) -> None:
     print(line, file=sys.stderr)
 
@@ -167,6 +206,19 @@ def _complain(line: str) -> None:
 def _collector(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no collector's number; `status` lists them")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90, 90s, 10m or 2h")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of simulations; at least 1")
     return int(text)
 
 
@@ -184,15 +236,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--json", action="store_true", help="print a list with each rank's reply")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text, some in (
-        ("status", "show what the run and its collectors are doing", False),
-        ("pause", "let collectors rest at their next decision; their simulations stay alive", True),
-        ("resume", "let them go on where they stood", True),
-        ("stop", "end the run as the first Ctrl-C would: with a checkpoint", False),
-    ):
-        command = commands.add_parser(name, help=text, description=f"{name}: {text}", parents=[common])
-        if some:
-            command.add_argument(
-                "collectors", nargs="*", type=_collector, metavar="COLLECTOR", help="numbers; none: all of them"
-            )
+    added = {
+        name: commands.add_parser(name, help=text, description=f"{name}: {text}", parents=[common])
+        for name, text in (
+            ("status", "show what the run and its collectors are doing"),
+            ("pause", "let collectors rest at their next decision; their simulations stay alive"),
+            ("resume", "let them go on where they stood"),
+            ("scale", "have more or fewer simulations, per rank"),
+            ("stop", "end the run as the first Ctrl-C would: with a checkpoint"),
+        )
+    }
+    added["status"].add_argument("--watch", action="store_true", help="show it every second until Ctrl-C")
+    for name in ("pause", "resume"):
+        added[name].add_argument(
+            "collectors", nargs="*", type=_collector, metavar="COLLECTOR", help="numbers; none: all of them"
+        )
+    added["pause"].add_argument(
+        "--for", dest="seconds", type=_seconds, metavar="TIME", help="at most so long: 90, 90s, 10m, 2h"
+    )
+    added["scale"].add_argument("num_envs", type=_count, metavar="ENVS", help="simulations of each rank")
     return parser

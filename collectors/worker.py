@@ -2,83 +2,71 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
+from contextlib import closing, suppress
+from multiprocessing.connection import wait
 
 import torch
 
-from buffers.children import follow_parent
+from buffers.children import die_with_forkserver, follow_parent
+from buffers.queue import Doorbell
+from buffers.shared import Descriptor
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
-from collectors.board import Activity, Board
+from collectors.board import Board, Wish
 from collectors.collector import Collector
+from collectors.errors import GivenUpError
 from collectors.plan import CollectionPlan
 
-_REST = 1.0  # s between two signs of life of a collector that has nothing to do
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """From the pool to a collector; obeyed between two decisions."""
-
-    what: Literal["pause", "resume", "stop"]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """From a collector to the pool: an order has been obeyed, or why it cannot go on."""
-
-    what: Literal["started", "paused", "resumed", "stopped", "failed"]
-    details: Any = None  # started: process ids of its SUMOs; failed: the traceback
+FAILED, GIVEN_UP = 1, 3  # exit codes: to be replaced; not to be replaced
+WHERE_ARE_YOU = signal.SIGQUIT  # makes a collector write down where its code is, even where it hangs
 
 
 def run_collector(
     plan: CollectionPlan,
     number: int,
-    envs: Sequence[int],
     slots: Slots,
     weights: WeightsChannel,
     board: Board,
-    orders: Connection,
-    incarnation: int = 0,
+    words: Descriptor,
+    server: int,
 ) -> None:
-    """A collector process from start to end; ends with exit code 1 after it has reported why."""
+    """A collector process from start to end; why it failed is in ``words``, a file that the pool reads.
+
+    ``server`` is the process that it is forked from.
+    """
     follow_parent()
+    die_with_forkserver(server)
+    os.dup2(words.fileno(), sys.stderr.fileno())  # a crash in C++ says what it has to say there, too
+    faulthandler.enable()
+    faulthandler.register(WHERE_ARE_YOU, all_threads=False)  # it comes to the main thread
     torch.set_num_threads(1)
     try:
-        collector = Collector(plan, number, envs, slots, weights, board, incarnation)
-        try:
-            orders.send(Report("started", collector.sumo_pids))
-            _obey(collector, orders)
-        finally:
-            collector.close()
-        orders.send(Report("stopped"))
-    except (EOFError, BrokenPipeError):
-        sys.exit(1)  # the parent has gone away, and nobody is left to hear why
+        with closing(Collector(plan, number, slots, weights, board, _say)) as collector:
+            _collect(collector, slots.doorbell(number))
+    except GivenUpError as error:
+        _say(str(error))
+        sys.exit(GIVEN_UP)
     except Exception:  # noqa: BLE001 - whatever it is, the pool must hear of it
-        orders.send(Report("failed", traceback.format_exc()))
-        sys.exit(1)
+        traceback.print_exc()
+        sys.exit(FAILED)
 
 
-def _obey(collector: Collector, orders: Connection) -> None:
+def _say(line: str) -> None:
+    with suppress(OSError):  # the disk is full
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
+
+
+def _collect(collector: Collector, doorbell: Doorbell) -> None:
     """Collect until told to stop."""
-    paused = False
-    while True:
-        while orders.poll():
-            order: Order = orders.recv()
-            if order.what == "stop":
-                return
-            paused = order.what == "pause"
-            collector.rest(Activity.PAUSED if paused else Activity.RUNNING)
-            orders.send(Report("paused" if paused else "resumed"))
-        if paused:
-            collector.rest(Activity.PAUSED)
-            wait([orders], timeout=_REST)
+    while (wish := collector.obey()) is not Wish.STOP:
+        if wish is Wish.PAUSE:
+            collector.rest()
+        elif collector.round():
             continue
-        collector.answer_doorbells()
-        if not collector.round():
-            wait([orders, *collector.doorbells()], timeout=_REST)
+        wait([doorbell.fileno()], collector.patience())
+        doorbell.answer()  # and only then look again at what it may have been rung for

@@ -15,11 +15,14 @@ def open_session(
     time_to_teleport: float = -1.0,
     network: Network | None = None,
     extra_options: Sequence[str] = (),
+    step_limit: float = 60.0,
+    start_limit: float = 60.0,
 ) -> Session:
     """Start SUMO for a scenario over ``"traci"`` (a process of its own) or ``"libsumo"`` (inside this one).
 
     ``time_to_teleport`` is in s, -1 for never. ``network`` saves reading it again where another session of the same
-    scenario has done so. Raises ``SumoError`` when SUMO does not start.
+    scenario has done so. ``step_limit`` and ``start_limit`` are the seconds that a SUMO of its own process may take
+    to answer and to load the scenario. Raises ``SumoError`` when SUMO does not start.
     """
     # Imported here, since each backend brings a library that the other does not need.
     if backend == "libsumo":
@@ -29,5 +32,5 @@ def open_session(
     if backend == "traci":
         from envs.traci_session import TraciSession
 
-        return TraciSession(scenario, time_to_teleport, network, extra_options)
+        return TraciSession(scenario, time_to_teleport, network, extra_options, start_limit, step_limit)
     raise ValueError(f"backend {backend!r}: must be 'traci' or 'libsumo'")

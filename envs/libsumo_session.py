@@ -118,6 +118,9 @@ class LibsumoSession:
         self._until = None
         return self.observe()
 
+    def check(self) -> None:
+        """Nothing to do: SUMO lives and dies with this process."""
+
     def observe(self) -> Snapshot:
         # A getter costs a tenth of a microsecond here; a subscription would cost more than all of them.
         try:

@@ -79,6 +79,9 @@ class Session(Protocol):
     def receive(self) -> Snapshot:
         """Wait for what ``send`` began. Raises ``SumoError`` when SUMO dies, refuses, or hangs."""
 
+    def check(self) -> None:
+        """Raise ``SumoError`` when SUMO has died since it was last spoken to."""
+
     def observe(self) -> Snapshot:
         """The present instant, without simulating."""
 

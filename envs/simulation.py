@@ -36,7 +36,8 @@ class Simulation:
 
     Several simulations in one process then run side by side: send to all, receive from all. Times in s:
     ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``; ``episode_seconds`` shortens the
-    scenario's own time window; ``time_to_teleport`` -1 for never.
+    scenario's own time window; ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that
+    SUMO may take to answer and to load the scenario.
 
     Raises ``ScenarioError`` for a network with no signal to control and ``SumoError`` when SUMO fails.
     """
@@ -54,11 +55,15 @@ class Simulation:
         time_to_teleport: float = -1.0,
         network: Network | None = None,
         extra_options: Sequence[str] = (),
+        step_limit: float = 60.0,
+        start_limit: float = 60.0,
     ) -> None:
         self.scenario = scenario
         self.end = scenario.end if episode_seconds is None else min(scenario.end, scenario.begin + episode_seconds)
         self._interval = decision_interval
-        self.session: Session = open_session(scenario, backend, time_to_teleport, network, extra_options)
+        self.session: Session = open_session(
+            scenario, backend, time_to_teleport, network, extra_options, step_limit, start_limit
+        )
         self.network = self.session.network
         if not self.network.signals:
             self.close()
@@ -135,13 +140,13 @@ class Simulation:
         self.session.close()
 
 
-def probe(scenario: Scenario) -> Network:
-    """The network of a scenario, as SUMO sees it once it has loaded it.
+def probe(scenario: Scenario, start_limit: float = 60.0) -> Network:
+    """The network of a scenario, as SUMO sees it once it has loaded it, within ``start_limit`` s.
 
     Raises ``ScenarioError`` when SUMO cannot load it, with SUMO's own words, or when there is nothing to control.
     """
     try:
-        session = open_session(scenario, "traci")
+        session = open_session(scenario, "traci", start_limit=start_limit)
     except SumoError as error:
         raise ScenarioError(str(error)) from error
     try:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from envs.session import (
 )
 
 _ATTEMPTS = 5  # ports to try
+_LOADS = 500  # scenarios that a SUMO loads until another takes its place: 1.28 loses about 1 KB of memory with each
+_LAST_MOMENTS = 5.0  # s that the kernel has to end a SUMO that was killed
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
 _SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -51,8 +53,8 @@ _BROKEN = (OSError, FatalTraCIError, TraCIException, codec.ProtocolError)
 class TraciSession:
     """One SUMO process; see ``envs.session.Session`` for what each method does.
 
-    ``start_limit`` and ``step_limit`` are the seconds that SUMO may take to listen and to answer. Raises ``SumoError``
-    with SUMO's last words when it dies, refuses or hangs.
+    ``start_limit`` and ``step_limit`` are the seconds that SUMO may take to load a scenario, its own start included,
+    and to answer. Raises ``SumoError`` with SUMO's last words when it dies, refuses or hangs.
     """
 
     def __init__(
@@ -66,15 +68,17 @@ class TraciSession:
     ) -> None:
         self.scenario = scenario
         self._options = (time_to_teleport, tuple(extra_options))
-        self._step_limit = step_limit
+        self._start_limit, self._step_limit = start_limit, step_limit
         self._process: subprocess.Popen[bytes] | None = None
         self._words = LastWords()
         self._pending = 0  # commands whose answers come before that of the step
         self._watching = False  # every step brings all vehicles
         self._switched = False  # the answer to that comes first
-        self.client = self._start(start_limit)
+        self._loads = 0
+        deadline = time.monotonic() + start_limit
+        self.client = self._start(deadline)
         try:
-            with self._explained():
+            with self._loading(deadline):
                 self.network = network or read_network(self.client)
                 self._step = float(self.client.simulation.getDeltaT())  # s
                 self._time = float(self.client.simulation.getTime())  # s
@@ -96,9 +100,8 @@ class TraciSession:
         """The process id of SUMO; none once closed."""
         return [] if self._process is None else [self._process.pid]
 
-    def _start(self, limit: float) -> Connection:
-        """Start SUMO and connect, on another port when somebody took ours."""
-        deadline = time.monotonic() + limit
+    def _start(self, deadline: float) -> Connection:
+        """Start SUMO and connect, on another port when somebody took ours; SUMO listens before it loads anything."""
         for attempt in range(_ATTEMPTS):
             # The port stays bound here until SUMO listens on it, so that nobody is given the same one meanwhile.
             with socket.socket() as reservation:
@@ -108,7 +111,7 @@ class TraciSession:
                 self._process = self._spawn(port)
                 connection = self._connect(port, deadline)
             if connection is not None:
-                self._mail = Mail(connection._socket, self._step_limit)
+                self._mail = Mail(connection._socket, self._step_limit, grace=min(1.0, self._step_limit / 8))
                 return connection
             if "port" not in self._words.text().lower() or attempt == _ATTEMPTS - 1:
                 break
@@ -144,16 +147,24 @@ class TraciSession:
             except OSError:
                 if time.monotonic() > deadline:
                     self.close_process()
-                    raise SumoError(f"SUMO did not listen on port {port} in time: {self._words.quote()}") from None
+                    raise SumoError(
+                        f"SUMO did not listen on port {port} within {self._start_limit:g} s: {self._words.quote()}"
+                    ) from None
                 time.sleep(_POLL)
         return None
 
     def reset(self, seed: int) -> None:
         time_to_teleport, extra = self._options
-        with self._explained():
+        deadline = time.monotonic() + self._start_limit
+        if self._loads == _LOADS:
+            self.close_process()
+            self.client, self._loads = self._start(deadline), 0
+        self._loads += 1
+        with self._loading(deadline):
             while self._mail.owed:  # somebody was interrupted between send and receive, in a notebook for example
                 self._mail.next()
             self._watching = False
+            self._words.forget()  # of the episode before: a SUMO that warns at every step would fill the disk
             self.client.load(simulation_options(self.scenario, seed, time_to_teleport, extra))
             self._time = float(self.client.simulation.getTime())  # answered once the scenario is loaded
 
@@ -198,6 +209,10 @@ class TraciSession:
         except _BROKEN as error:
             raise self._failure(error) from error
 
+    def check(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            raise self._failure(FatalTraCIError("connection closed"))
+
     def observe(self) -> Snapshot:
         with self._explained():
             self._mail.send(self._look, 1, _OBSERVED)
@@ -231,21 +246,31 @@ class TraciSession:
         self.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _loading(self, deadline: float) -> Iterator[None]:
+        """Wait until the deadline (monotonic s) for whatever SUMO answers once it has loaded its scenario."""
+        left = max(0.0, deadline - time.monotonic())
+        overdue = f"has not loaded its scenario within {self._start_limit:g} s (start_limit; in a run, --stall-limit)"
+        with self._explained(left, overdue):
+            self._mail.wait_at_most(left)
+            yield
+            self._mail.wait_at_most(self._step_limit)
+
+    @contextmanager
+    def _explained(self, limit: float | None = None, overdue: str = "") -> Iterator[None]:
         """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO."""
-        began = time.monotonic()
+        began, limit = time.monotonic(), self._step_limit if limit is None else limit
         try:
             yield
         except _BROKEN as error:
             # The stock client calls a connection closed that it gave up itself.
-            overdue = isinstance(error, FatalTraCIError) and time.monotonic() - began >= self._step_limit
-            raise self._failure(TimeoutError() if overdue else error) from error
+            late = isinstance(error, FatalTraCIError) and time.monotonic() - began >= limit
+            raise self._failure(TimeoutError() if late else error, overdue) from error
 
-    def _failure(self, error: BaseException) -> SumoError:
+    def _failure(self, error: BaseException, overdue: str = "") -> SumoError:
         """What went wrong between us and SUMO, in one line that quotes it."""
         process = self._process
         if isinstance(error, TimeoutError):
-            what = f"SUMO (process {self.pids[0]}) has not answered for {self._step_limit:g} s"
+            what = f"SUMO (process {self.pids[0]}) {overdue or f'has not answered for {self._step_limit:g} s'}"
         elif isinstance(error, codec.ProtocolError | TraCIException):
             what = " ".join(str(error).split())  # SUMO's own may have several lines
         else:
@@ -267,7 +292,8 @@ class TraciSession:
             client._socket.close()
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_MOMENTS)
             self._process = None
 
 

@@ -3,8 +3,9 @@
 from graph.acting import Actor
 from graph.batch import Batch
 from graph.build import Frames, build
-from graph.dataset import ExperienceDataset, make_loader
+from graph.dataset import ExperienceDataset
 from graph.graphs import Graphs
+from graph.loader import Batches, LoaderError
 from graph.policy import PolicyShape, SignalPolicy
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
@@ -12,14 +13,15 @@ from graph.topology import Topology
 __all__ = [
     "Actor",
     "Batch",
+    "Batches",
     "ExperienceDataset",
     "Frames",
     "GraphTensors",
     "Graphs",
+    "LoaderError",
     "PolicyShape",
     "SignalPolicy",
     "Topology",
     "build",
-    "make_loader",
     "to_tensors",
 ]

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from buffers.fragments import Fragment
 from graph.graphs import Graphs
 from graph.ragged import offsets_of
 from graph.tensors import GraphTensors, to_tensors
+
+# Of each tensor of a graph, whose rows it has, and, where it holds indices, whose rows these count.
+_ROWS = {
+    "time": ("frame", None),
+    "vehicles": ("vehicle", None),
+    "vehicle_source": ("vehicle_edge", "vehicle"),
+    "vehicle_target": ("vehicle_edge", "vehicle"),
+    "vehicle_edge_features": ("vehicle_edge", None),
+    "phases": ("phase", None),
+    "phase_frame": ("phase", "frame"),
+    "phase_signal": ("phase", "signal"),
+    "served_vehicle": ("phase_edge", "vehicle"),
+    "serving_phase": ("phase_edge", "phase"),
+    "phase_edge_features": ("phase_edge", None),
+    "signal_start": ("signal", "phase"),
+    "signal_source": ("signal_edge", "signal"),
+    "signal_target": ("signal_edge", "signal"),
+}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,6 +55,7 @@ class Batch:
     sources: tuple[tuple[int, int, int, int, int], ...]  # per fragment: env, episode, first decision, length, version
     summaries: tuple[dict[str, float], ...]  # of the episodes that ended
     seconds: float  # simulated s
+    starts: dict[str, NDArray[np.int64]]  # [F + 1] of each kind of row, where those of each fragment begin in the graph
 
     @property
     def decisions(self) -> int:
@@ -49,6 +70,27 @@ class Batch:
         """All tensors in page-locked memory; called by ``DataLoader``."""
         return self._each(lambda part: part.pin_memory())
 
+    def graphs(self, count: int) -> Iterator[GraphTensors]:
+        """The graph in ``count`` parts, or as many as there are fragments; no edge and no history leads out of a part.
+
+        The phases, and the signals, of all parts behind each other are those of the whole graph in their order.
+        """
+        fragments = len(self.sources)
+        parts = min(count, fragments)
+        for first, last in pairwise(part * fragments // parts for part in range(parts + 1)):
+            yield self._part(first, last)
+
+    def _part(self, first: int, last: int) -> GraphTensors:
+        """The graph of the fragments ``first`` to ``last - 1``; features are views, indices copies."""
+        begin = {kind: int(starts[first]) for kind, starts in self.starts.items()}
+        rows = {kind: slice(begin[kind], int(starts[last])) for kind, starts in self.starts.items()}
+        parts = {}
+        for name, (own, counted) in _ROWS.items():
+            part = getattr(self.graph, name)[rows[own]]
+            parts[name] = part if counted is None else part - begin[counted]
+        history = self.graph.history[:, rows["phase"]]
+        return GraphTensors(**parts, history=torch.where(history < 0, history, history - begin["phase"]))
+
     def _each(self, change) -> Batch:  # type: ignore[no-untyped-def]
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{n: change(p) for n, p in parts.items() if isinstance(p, Tensor | GraphTensors)})
@@ -61,7 +103,8 @@ def make_batch(fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[
     """
     lengths = np.array([len(fragment) for fragment in fragments])
     frames = np.array(leading) + lengths + 1
-    first_frame = offsets_of(frames)[:-1] + np.array(leading)  # where each fragment's own first frame is
+    bounds = offsets_of(frames)
+    first_frame = bounds[:-1] + np.array(leading)  # where each fragment's own first frame is
     longest = int(lengths.max())
     columns = offsets_of([fragment.actions.shape[1] for fragment in fragments])
     shape = (longest, int(columns[-1]))
@@ -90,5 +133,14 @@ def make_batch(fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[
         sources=tuple((f.env, f.episode, f.first, len(f), f.version) for f in fragments),
         summaries=tuple(f.summary for f in fragments if f.summary is not None),
         seconds=float(sum(f.time[-1] - f.time[0] for f in fragments)),
+        starts={
+            "frame": bounds,
+            "vehicle": graphs.vehicle_offsets[bounds],
+            "vehicle_edge": graphs.vehicle_edge_offsets[bounds],
+            "phase": graphs.phase_offsets[bounds],
+            "phase_edge": graphs.phase_edge_offsets[bounds],
+            "signal": graphs.signal_offsets[bounds],
+            "signal_edge": graphs.signal_edge_offsets[bounds],
+        },
         **{name: torch.from_numpy(array) for name, array in decided.items()},
     )

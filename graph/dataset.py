@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
-from buffers.children import follow_parent
+from buffers.continuity import Continuity
 from buffers.fragments import Fragment, read_fragment
 from buffers.queue import END
 from buffers.rolling import RollingCache
@@ -30,11 +29,11 @@ class ExperienceDataset(IterableDataset[Batch | None]):
     cache: they are the history that the policy looks back at, and the frame that two fragments share is built once.
 
     Yields None when no fragment has come for ``patience`` seconds, so that whoever iterates can look after other
-    things, and ends when the pool says that no more will come. ``work`` is called when there is nothing to read; in
-    serial mode it is what collects.
+    things, and ends when the pool says that no more will come. Raises ``BrokenOrderError`` when a fragment is lost,
+    doubled, torn or out of order. ``work`` is called when there is nothing to read; in serial mode it is what collects.
 
-    In a ``DataLoader`` with W workers, worker w takes the fragments of envs e with e % W == w; ``slots`` must have
-    been made for as many readers. Outside of one there is one reader.
+    Several readers, each in a process of its own (``graph.loader``, or workers of torch's ``DataLoader``), share the
+    envs: reader r of R takes the fragments of envs e with e % R == r. ``slots`` must have been made for as many.
     """
 
     def __init__(
@@ -58,11 +57,19 @@ class ExperienceDataset(IterableDataset[Batch | None]):
         self._patience = patience
         self._work = work
         self._cache: RollingCache[Graphs] = RollingCache(cache_frames)
+        self._continuity = Continuity()
+
+    @property
+    def delivered(self) -> int:
+        """Fragments that this process has read."""
+        return self._continuity.delivered
 
     def __iter__(self) -> Iterator[Batch | None]:
         worker = get_worker_info()
-        reader = worker.id if worker is not None else 0
-        readers = worker.num_workers if worker is not None else 1
+        return self.read() if worker is None else self.read(worker.id, worker.num_workers)
+
+    def read(self, reader: int = 0, readers: int = 1) -> Iterator[Batch | None]:
+        """The batches of one of ``readers`` readers."""
         if readers != self._slots.readers:
             raise ValueError(f"the slots were made for {self._slots.readers} readers and {readers} read them")
         waiting: list[Fragment] = []
@@ -80,6 +87,10 @@ class ExperienceDataset(IterableDataset[Batch | None]):
         if waiting:
             yield self.batch(waiting)
 
+    def shrink(self) -> None:
+        """Keep no more frames of each env than the policy looks back at, in this process."""
+        self._cache.shrink(self._history)
+
     def _next(self, reader: int) -> Fragment | _End | None:
         """The next fragment, or None after a while without one."""
         if self._work is None:
@@ -94,6 +105,7 @@ class ExperienceDataset(IterableDataset[Batch | None]):
             return _End()
         fragment = read_fragment(self._slots.views(announcement.slot))
         self._slots.release(announcement.slot)
+        self._continuity.check(fragment, announcement.sequence)
         return fragment
 
     def batch(self, fragments: Sequence[Fragment]) -> Batch:
@@ -152,28 +164,6 @@ def new_frames(fragments: Sequence[Fragment], known: Sequence[bool]) -> Frames:
         elapsed=joined("elapsed"),
         allowed=joined("allowed"),
     )
-
-
-def make_loader(dataset: ExperienceDataset, workers: int, pin_memory: bool) -> DataLoader[Batch | None]:
-    """A ``DataLoader`` that hands on the dataset's batches as they are, with 0 or more persistent worker processes."""
-    if workers == 0:
-        return DataLoader(dataset, batch_size=None, pin_memory=pin_memory)
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=workers,
-        persistent_workers=True,
-        prefetch_factor=2,
-        pin_memory=pin_memory,
-        in_order=False,  # a worker whose envs are slow holds nobody up; each env has one worker, so its order stays
-        multiprocessing_context="forkserver",  # this process has threads, which fork does not survive
-        worker_init_fn=_begin_worker,
-    )
-
-
-def _begin_worker(worker: int) -> None:
-    follow_parent()
-    torch.set_num_threads(1)
 
 
 class _End:

@@ -10,12 +10,13 @@ a prepared file, digest and all, from running anything. One process (rank 0) wri
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
-import os
 import pickle
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,14 +25,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner.errors import CheckpointError
+from learner.errors import CheckpointError, UnwritableError
+from learner.files import UNFINISHED, write_atomically
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"platoon-checkpoint"
 _HEADER = re.compile(_MAGIC + rb" 1 sha256 ([0-9a-f]{64}) (\d+)\n")
 _HEADER_LIMIT = 128  # bytes, enough for the header line with any length
 _NAME = re.compile(r"step-(\d+)\.pt")
-_UNFINISHED = ".unfinished"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLAIN_TYPES = (bool, int, float, str, bytes, type(None))
 
 
@@ -41,7 +43,8 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     state: nested dicts, lists and tuples of tensors, numbers, strings and None.
     A reader, or a machine that loses power, sees the checkpoint before or the checkpoint after, never half of one.
     Files of later steps, which a resumed run has passed over, are left alone until the run gets there.
-    Raises CheckpointError when the state holds anything else or the disk refuses, ValueError when `keep` is below 1.
+    Raises UnwritableError when the disk refuses, CheckpointError when the state holds anything else, ValueError when
+    `keep` is below 1.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, must be at least 1 checkpoint")
@@ -52,11 +55,19 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
-        _write_atomically(path, _header(buffer.getbuffer()), buffer.getbuffer())
+        write_atomically(path, _header(buffer.getbuffer()), buffer.getbuffer())
         _prune(folder, step, keep)
     except OSError as error:
-        raise CheckpointError(f"cannot write checkpoint {path}: {error.strerror or error}") from error
+        room = _room(folder, len(buffer.getbuffer())) if error.errno in _NO_ROOM else ""
+        raise UnwritableError(f"cannot write checkpoint {path}: {error.strerror or error}{room}") from error
     return path
+
+
+def size_of(state: dict[str, Any]) -> int:
+    """Bytes of the file that `save` would make of this state, as it is now: optimizers grow with their first step."""
+    count = _Count()
+    torch.save(state, count)
+    return count.written + _HEADER_LIMIT
 
 
 def latest(folder: Path) -> Path | None:
@@ -108,6 +119,23 @@ def digest(state_dict: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+class _Count(io.BytesIO):
+    """A file that keeps nothing."""
+
+    written = 0  # bytes
+
+    def write(self, data: Any) -> int:
+        """Count it."""
+        self.written += len(data)
+        return len(data)
+
+
+def _room(folder: Path, needed: int) -> str:
+    """What is needed and what there is, in bytes; a quota or a limit of file sizes may leave less."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return f"; it takes {needed:,} bytes and {shutil.disk_usage(there).free:,} are free"
+
+
 def _header(payload: memoryview) -> bytes:
     return _MAGIC + f" 1 sha256 {hashlib.sha256(payload).hexdigest()} {len(payload)}\n".encode()
 
@@ -131,33 +159,9 @@ def _payload(path: Path) -> bytes:
     return payload
 
 
-def _write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    try:
-        with unfinished.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _remove_leftovers(folder: Path) -> None:
     """Delete what a writer that was killed had begun."""
-    for path in folder.glob("step-*.pt" + _UNFINISHED):
+    for path in folder.glob("step-*.pt" + UNFINISHED):
         path.unlink(missing_ok=True)
 
 

@@ -24,7 +24,16 @@ NOTHING = "-"  # shown for a value that is not known; ASCII, because some termin
 _WIDEST = 100  # characters; wider than that, the eye loses its row
 _TWO_COLUMNS = 74  # characters below which the values stand below one another
 _ONE_LINE = 56  # characters below which decisions and times stand below one another
-_STATE_STYLES = {"running": "green", "paused": "yellow", "stopping": "red", "done": "bold green"}
+_STATE_STYLES = {
+    "starting": "cyan",
+    "running": "green",
+    "pausing": "yellow",
+    "paused": "yellow",
+    "recovering": "magenta",
+    "memory": "bold magenta",  # waits for memory
+    "stopping": "red",
+    "done": "bold green",
+}
 
 
 @dataclass(frozen=True)
@@ -75,14 +84,15 @@ class Display:
         self._drawn_state: object = None
         self._dirty = False
         on_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._live = Live(console=self._console, auto_refresh=False) if on_terminal else None
+        self._live = self._panel() if on_terminal else None
 
     def update(self, values: Values) -> None:
         """Take in new values and draw if it is time; a name that has not come yet, None and NaN show as a dash.
 
         Known names: decisions, elapsed (s of training; without it the time since the start), simulated_per_second,
         decisions_per_second, queue_fill (0 to 1), lag (policy versions), wait_share (0 to 1), return, delay (s),
-        memory_bytes, version, episodes, loss, entropy, state (running, paused, stopping, done).
+        memory_bytes, version, episodes, loss, entropy, state (starting, running, pausing, paused, recovering, memory,
+        stopping, done).
         """
         self._values.update(values)
         self._dirty = True
@@ -96,6 +106,20 @@ class Display:
         printable = text.encode(encoding, "replace").decode(encoding)
         with self._forgiving():
             self._console.print(Text(printable), soft_wrap=self._live is None)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Leave the terminal to others inside the block: the last picture stays, the cursor shows; then draw anew."""
+        if self._live:
+            with self._forgiving():
+                self._live.stop()
+        yield
+        if self._live:
+            # One that has been stopped would go up by the height of its last picture, over what others have written.
+            self._live = self._panel()
+            with self._forgiving():
+                self._live.start()
+        self._draw()
 
     def render(self, width: int, height: int) -> RenderableType:
         """The picture for a terminal of `width` by `height` characters: the panel, or `line` where it does not fit."""
@@ -160,6 +184,9 @@ class Display:
         except (OSError, SystemExit):
             self._console.quiet = True
             self._live = None
+
+    def _panel(self) -> Live:
+        return Live(console=self._console, auto_refresh=False)
 
     def _draw(self) -> None:
         with self._forgiving():

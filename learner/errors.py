@@ -11,6 +11,10 @@ class CheckpointError(LearnerError):
     """A checkpoint is missing, damaged, not a checkpoint, of another shape, or cannot be written."""
 
 
+class UnwritableError(CheckpointError):
+    """A file of the run cannot be written: the disk is full, or does not let us."""
+
+
 class DivergedError(RuntimeError):
     """Learning has broken down: gradients are no numbers any more."""
 
@@ -21,3 +25,11 @@ class DeviceError(LearnerError, ValueError):
 
 class MetricsError(LearnerError):
     """A metrics file is in the way, missing, or holds a line that is no JSON object."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """Not even a single fragment fits into memory, or memory ran out where other ranks wait for the result."""
+
+
+class RankLostError(RuntimeError):
+    """Another rank of the run has ended, or has not answered in time."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import json
 import logging
 import math
+import os
+import socket
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from learner.errors import MetricsError
 
 FILE_NAME = "metrics.jsonl"
 _LOG = logging.getLogger(__name__)
+_NUMBERS = itertools.count()  # of the event files of this process
 _OWN_NAMES = ("step", "time")
 
 
@@ -26,24 +33,36 @@ class MetricsWriter:
     """Appends to a run folder's metrics.jsonl and TensorBoard events, one record per step; a context manager.
 
     Each line is one JSON object: `step`, `time` (seconds since 1970) and the values. It has left the process when
-    `write` returns. With `resume`, a last line that a crash has torn is cut off and writing goes on after it.
-    Raises MetricsError when a new run would write into the metrics of another.
+    `write` returns. A record that the disk refuses is left out, and counted in `lost`. With `resume`, a last line that
+    a crash has torn is cut off and writing goes on after it.
+    Raises MetricsError when a new run would write into the metrics of another, or its file cannot be made.
     """
 
     def __init__(self, run_dir: Path, resume: bool = False) -> None:
-        run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / FILE_NAME
-        if resume:
+        self._lines = _Records(path)
+        self._in_trouble = False
+        # A name of its own for each start, of the form that TensorBoard looks for and sorts by.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
+        self._events = _Records(run_dir / name, begin_with=_event(file_version="brain.Event:2"))
+        try:
+            if not resume and path.exists() and path.stat().st_size > 0:
+                raise MetricsError(f"{path} holds the metrics of another run: resume that run, or choose a new folder")
             _cut_torn_line(path)
-        elif path.exists() and path.stat().st_size > 0:
-            raise MetricsError(f"{path} holds the metrics of another run: resume that run, or choose a new folder")
-        self._lines = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(run_dir))
+            self._lines.open()
+        except OSError as error:
+            raise MetricsError(f"cannot write metrics {path}: {error.strerror or error}") from error
 
-    def write(self, step: int, values: Mapping[str, float | str]) -> None:
+    @property
+    def lost(self) -> int:
+        """Records that are missing in metrics.jsonl because they could not be written."""
+        return self._lines.lost
+
+    def write(self, step: int, values: Mapping[str, float | str]) -> str | None:
         """Append one record: text goes to the file alone, NaN and infinity become null there.
 
-        Raises ValueError for a value named `step` or `time`, which every record has already.
+        Returns the trouble in one line when a record cannot be written, once until one can be again. Raises ValueError
+        for a value named `step` or `time`, which every record has already.
         """
         for name in _OWN_NAMES:
             if name in values:
@@ -51,14 +70,19 @@ class MetricsWriter:
         now = time.time()
         record: dict[str, float | str | None] = {"step": step, "time": round(now, 3)}
         record |= {name: _plain(value) for name, value in values.items()}
-        self._lines.write(json.dumps(record, allow_nan=False) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            if not isinstance(value, str):
-                self._events.add_scalar(name, float(value), step, walltime=now)
+        numbers = [
+            summary_pb2.Summary.Value(tag=name, simple_value=float(value))
+            for name, value in values.items()
+            if not isinstance(value, str)
+        ]
+        line = self._lines.append(json.dumps(record, allow_nan=False).encode() + b"\n")
+        event = self._events.append(_event(wall_time=now, step=step, summary=summary_pb2.Summary(value=numbers)))
+        trouble = line or event
+        known, self._in_trouble = self._in_trouble, trouble is not None
+        return None if known else trouble
 
     def close(self) -> None:
-        """Flush and close both; closing twice is fine."""
+        """Close both; closing twice is fine."""
         self._lines.close()
         self._events.close()
 
@@ -69,6 +93,60 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Records:
+    """A file that grows by whole records, whatever happens to the disk, or to the folder that it lies in."""
+
+    def __init__(self, path: Path, begin_with: bytes = b"") -> None:
+        self.lost = 0  # records
+        self._path = path
+        self._begin_with = begin_with
+        self._file: io.FileIO | None = None
+        self._whole = sys.maxsize  # bytes up to the end of the last whole record; all, as far as is known yet
+
+    def open(self) -> None:
+        """Open or create the file, and its folder; raises OSError."""
+        self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("ab", buffering=0)
+        self._whole = min(self._whole, os.fstat(self._file.fileno()).st_size)
+
+    def append(self, record: bytes) -> str | None:
+        """Write a record, or leave it out and say why."""
+        try:
+            self._write(record)
+        except OSError as error:
+            self.close()  # a file system that has gone and come back knows new descriptors only
+            self.lost += 1
+            return f"{self._path} gets no records until it can be written again: {error.strerror or error}"
+        return None
+
+    def _write(self, record: bytes) -> None:
+        if self._file is None or os.fstat(self._file.fileno()).st_nlink == 0:  # deleted
+            self.open()
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size > self._whole:
+            self._file.truncate(self._whole)  # a record that did not fit
+        rest = memoryview(record if self._whole else self._begin_with + record)
+        total = len(rest)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # then it is done before the next record
+                self._file.truncate(self._whole)
+            raise
+        self._whole += total
+
+    def close(self) -> None:
+        """Close the file; that it cannot be closed well is no more than logged."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                _LOG.warning("%s: %s", self._path, error.strerror or error)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -99,6 +177,14 @@ class Window:
         """Take in one value per name; names may differ from call to call."""
         for name, value in values.items():
             self._values.setdefault(name, deque(maxlen=self._size)).append(float(value))
+
+    def values(self) -> dict[str, list[float]]:
+        """The values of each name, oldest first."""
+        return {name: list(values) for name, values in self._values.items()}
+
+    def restore(self, values: Mapping[str, list[float]]) -> None:
+        """Go on from what `values` has returned."""
+        self._values = {name: deque(known, maxlen=self._size) for name, known in values.items()}
 
     def means(self) -> dict[str, float]:
         """The mean of each name that has been seen."""
@@ -133,25 +219,11 @@ class RateMeter:
         return now
 
 
-def process_memory(pid: int, children: Iterable[int] = ()) -> int:
-    """Memory of a process and the given children in bytes; a process that has ended counts nothing.
-
-    Pages shared among n processes count 1/n in each (PSS), so that the sum is what the machine really holds. Where the
-    kernel does not tell, it is the resident size, which counts shared pages once per process.
-    """
-    return sum(_memory_of_one(one) for one in (pid, *children))
-
-
-def _memory_of_one(pid: int) -> int:
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-    except (OSError, StopIteration):  # ended, not ours, or a kernel without the file: psutil tells which
-        pass
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
+def _event(**fields: Any) -> bytes:
+    """An event for TensorBoard, framed as its files have it."""
+    framed = io.BytesIO()
+    RecordWriter(framed).write(event_pb2.Event(**fields).SerializeToString())
+    return framed.getvalue()
 
 
 def _plain(value: float | str) -> float | str | None:

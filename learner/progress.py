@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
-
 from graph.batch import Batch
-from learner.metrics import RateMeter, Window, process_memory
+from learner.metrics import RateMeter, Window
 
 _EPISODES = 20  # that episode figures are averaged over
 _UPDATES = 20  # that update figures are averaged over
-_MEMORY_EVERY = 5.0  # s: reading the memory of all processes takes some ms
+_EPISODES_PER_START = 2**32  # of one env: more than a run can ever collect
+
+Windows = dict[str, dict[str, list[float]]]  # window → name → its latest values
 
 
 class Progress:
@@ -23,30 +22,39 @@ class Progress:
     ``decisions``, ``episodes`` and ``seconds`` (simulated s) count from the beginning of the run, over resumes.
     """
 
-    def __init__(self, counters: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        counters: Mapping[str, float] | None = None,
+        windows: Mapping[str, Mapping[str, list[float]]] | None = None,
+    ) -> None:
         known = counters or {}
         self.decisions = int(known.get("decisions", 0))
         self.episodes = int(known.get("episodes", 0))
         self.seconds = float(known.get("seconds", 0.0))
         self.trained = float(known.get("trained", 0.0))  # s of wall time, of earlier starts
-        self.first_episode = int(known.get("next_episode", 0))  # the number that every env's episodes begin with
-        self._episodes_before = self.episodes
+        self.starts = int(known.get("starts", 0)) + 1  # how often the run was started, this time included
         self._looked_at = time.monotonic()
         self.elapsed = 0.0  # s of wall time since this start, without pauses
+        self.at_rest = False  # some rank's collectors rest
         self._episode_figures = Window(_EPISODES)
         self._update_figures = Window(_UPDATES)
+        for name, window in self._windows().items():
+            window.restore((windows or {}).get(name, {}))
         self._decision_rate, self._second_rate, self._wait_rate = RateMeter(), RateMeter(), RateMeter()
-        self._memory = 0
-        self._memory_at = -_MEMORY_EVERY
+
+    @property
+    def first_episode(self) -> int:
+        """The number that every env's episodes begin with, so that a resumed run meets none that it has met before."""
+        return (self.starts - 1) * _EPISODES_PER_START
 
     def begin(self) -> None:
         """Training begins now; what came before was start-up."""
         self._looked_at = time.monotonic()
 
     def tick(self, paused: bool) -> None:
-        """Time has passed; a pause does not count as training."""
+        """Time has passed; a pause, of this rank or another, does not count as training."""
         now = time.monotonic()
-        if not paused:
+        if not (paused or self.at_rest):
             self.elapsed += now - self._looked_at
         self._looked_at = now
 
@@ -74,9 +82,6 @@ class Progress:
     def values(self, status: Mapping[str, Any]) -> dict[str, float]:
         """All figures now; ``status`` is the pool's."""
         queue = status["queue"]
-        if time.monotonic() - self._memory_at >= _MEMORY_EVERY:
-            self._memory_at = time.monotonic()
-            self._memory = own_memory()
         return {
             **self._update_figures.means(),
             **self._episode_figures.means(),
@@ -90,8 +95,16 @@ class Progress:
             "wait_share": min(1.0, self._wait_rate.rate()),
             "queue_fill": queue["ready"] / max(1, queue["ready"] + queue["free"]),
             "version": status["version"],
-            "memory_bytes": self._memory,
+            "envs": status["num_envs"],
+            "restarts": status["restarts"],
         }
+
+    def _windows(self) -> dict[str, Window]:
+        return {"episodes": self._episode_figures, "updates": self._update_figures}
+
+    def windows(self) -> Windows:
+        """The values behind the rolling figures, which a resumed run goes on with."""
+        return {name: window.values() for name, window in self._windows().items()}
 
     def counters(self) -> dict[str, float]:
         """What a resumed run goes on counting from."""
@@ -100,12 +113,5 @@ class Progress:
             "episodes": self.episodes,
             "seconds": self.seconds,
             "trained": self.trained + self.elapsed,
-            # No env can have come further than all episodes that ended since, and the one that it is in.
-            "next_episode": self.first_episode + self.episodes - self._episodes_before + 1,
+            "starts": self.starts,
         }
-
-
-def own_memory() -> int:
-    """Memory of this process and all that it has started in bytes, shared pages counted once."""
-    children = psutil.Process().children(recursive=True)
-    return process_memory(os.getpid(), [child.pid for child in children])

@@ -219,7 +219,7 @@ def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: S
     ``delay`` (s, mean of the latest episodes) are used; ``baseline`` is that of the fixed-time programs (s), drawn
     as a line with its 95 % band. Where no episode has ended yet the picture says so.
     """
-    rows = [row for row in metrics if row.get("delay") is not None]
+    rows = _in_order([row for row in metrics if row.get("delay") is not None])
     delays = [float(row["delay"]) for row in rows]
     figure = _figure(height=3.6, title=title)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -232,6 +232,15 @@ def learning_curve(path: Path, metrics: Sequence[Mapping[str, Any]], baseline: S
     if handles:
         right.legend(handles, labels, frameon=False, loc="upper right")
     figure.savefig(path, format="png")
+
+
+def _in_order(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without the rows of what a run had learned when it died: it was resumed from a checkpoint before them."""
+    kept: list[Mapping[str, Any]] = []
+    for row in reversed(metrics):
+        if not kept or row["trained"] <= kept[-1]["trained"]:
+            kept.append(row)
+    return kept[::-1]
 
 
 def _figure(height: float, title: str) -> Figure:

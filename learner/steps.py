@@ -16,12 +16,14 @@ def agreed_steps(
     progress: Progress,
     accumulate: int,
     finished: Callable[[], bool],
+    resting: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Batch]]:
     """Lists of ``accumulate`` batches, one per optimizer step, or empty lists while there is nothing to learn from.
 
     Ranks see different numbers of batches and must not wait for each other for ever. So each one looks for a batch for
     a bounded time, and then one tiny all-reduce says whether all have one and whether any of them wants to stop:
-    when its ``finished`` says so, or when its batches end.
+    when its ``finished`` says so, or when its batches end. ``resting`` says whether this rank's collectors rest; where
+    those of any rank do, there is no experience for all, and ``progress`` is told.
     """
     held: Batch | None = None
     ready: list[Batch] = []
@@ -35,8 +37,9 @@ def agreed_steps(
                 ended = True
             progress.waited(time.monotonic() - began)
         decisions, episodes = (held.decisions, len(held.summaries)) if held is not None else (0, 0)
-        mine = (held is not None, ended or finished(), decisions, episodes)
-        holding, stopping, *counts = world.sum([float(value) for value in mine])
+        mine = (held is not None, ended or finished(), resting(), decisions, episodes)
+        holding, stopping, at_rest, *counts = world.sum([float(value) for value in mine])
+        progress.at_rest = at_rest > 0
         if stopping:
             if ready:  # every rank holds as many; what has been taken is learned from
                 yield ready

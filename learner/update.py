@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 
 from graph.batch import Batch
 from graph.policy import SignalPolicy
+from graph.tensors import GraphTensors
 from learner.checkpoints import check_shapes, digest
-from learner.errors import DivergedError
+from learner.errors import DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import LossWeights, actor_critic_loss
 from learner.world import World
 
 _MOST_SKIPPED = 50  # steps in a row; a gradient scaler needs some 16 of them to find its scale
+_LEAST_SCALE = 1.0  # of a gradient scaler that learning goes on with
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALE_MEMORY = 0.99  # share of the reward scale that one update leaves as it was
+# What allocators say that raise a plain RuntimeError: of the CPU, of C++, of CUDA and of cuBLAS.
+_NO_ROOM = ("can't allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED")
 
 
 class Learner:
-    """Adam on the actor–critic loss, under autocast and ``DistributedDataParallel`` where asked for.
+    """Adam on the actor–critic loss, under autocast and data-parallel over ranks where asked for.
 
     ``amp`` is ``"off"``, ``"bf16"`` or ``"fp16"``. Experience older than ``max_lag`` versions counts nothing.
-    ``version`` counts updates from 1, the weights that nobody has learned.
+    ``version`` counts updates from 1, the weights that nobody has learned. A step that runs out of memory is done again
+    with batches in parts, and so are all that follow.
+
+    Gradients travel between ranks all at once when each rank has all of its own. ``DistributedDataParallel`` would send
+    the first of them while the last are still computed, and a step that runs out of memory then could not be repeated.
     """
 
     def __init__(
@@ -52,7 +58,9 @@ class Learner:
         self._max_lag = max_lag
         self._amp = amp
         self._skipped = 0  # steps in a row
-        self._model: nn.Module = self.policy if world.size == 1 else DistributedDataParallel(self.policy)
+        self._parts = 1  # that batches go through the network in
+        for parameter in self.policy.parameters():
+            world.of_first(parameter.detach())
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate, eps=1e-5)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=amp == "fp16")
         # Mean absolute reward, by which rewards are divided: maps differ in it by orders of magnitude.
@@ -61,19 +69,14 @@ class Learner:
     def update(self, batches: Sequence[Batch]) -> dict[str, float]:
         """One optimizer step on the gradients of all ``batches``; the figures are means over them.
 
-        All ranks must call it together, with the same number of batches.
+        All ranks must call it together, with the same number of batches. Raises ``OutOfMemoryError`` when not even a
+        single fragment fits, ``RankLostError`` when another rank is gone, ``DivergedError`` when learning is.
         """
-        self._optimizer.zero_grad(set_to_none=True)
-        figures: list[dict[str, Tensor]] = []
-        lags: list[Tensor] = []
-        for i, waiting in enumerate(batches):
-            batch = waiting.to(self._world.device)
-            lag = self.version - batch.versions
-            lags.append(lag)
-            self._adapt_reward_scale(batch)
-            # Gradients travel between ranks once per step: with the last batch. DDP decides so during the forward.
-            with self._no_sync() if i < len(batches) - 1 else contextlib.nullcontext():
-                figures.append(self._accumulate(batch, lag <= self._max_lag, len(batches)))
+        scales = self._follow_reward_scale(batches)
+        while (figures := self._try_gradients(batches, scales)) is None:
+            torch.cuda.empty_cache()  # what is free in blocks of other sizes
+        self._average_gradients()
+        lags = self.version - torch.cat([batch.versions for batch in batches])
         self._scaler.unscale_(self._optimizer)
         norm = clip_grad_norm_(self.policy.parameters(), self._gradient_clip)
         finite = bool(torch.isfinite(norm))  # the same on all ranks, as gradients are by now
@@ -82,7 +85,7 @@ class Learner:
         self._scaler.update()
         self._check_progress(finite)
         self.version += 1
-        ages = torch.cat(lags).float()
+        ages = lags.float()
         return {
             **{name: torch.stack([f[name] for f in figures]).mean().item() for name in figures[0]},
             "gradient_norm": norm.item(),
@@ -90,7 +93,76 @@ class Learner:
             "lag": ages.mean().item(),
             "lag_max": ages.max().item(),
             "stale": (ages > self._max_lag).float().mean().item(),
+            "parts": float(self._parts),
         }
+
+    def _try_gradients(self, batches: Sequence[Batch], scales: Tensor) -> list[dict[str, Tensor]] | None:
+        """Gradients of all batches and the figures of each; None when memory ran out, but may not in smaller parts."""
+        self._optimizer.zero_grad(set_to_none=True)
+        figures: list[dict[str, Tensor]] = []
+        try:
+            for i, waiting in enumerate(batches):
+                batch = waiting.to(self._world.device)
+                figures.append(self._accumulate(batch, scales[i], 1 / len(batches)))
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            most = max(len(batch.sources) for batch in batches)
+            if self._parts >= most:
+                raise OutOfMemoryError(_too_large("a single fragment does not fit into memory")) from error
+            self._parts = min(2 * self._parts, most)
+            return None
+        return figures
+
+    def _accumulate(self, batch: Batch, scale: Tensor, share: float) -> dict[str, Tensor]:
+        """Add ``share`` of a batch's gradients to what is there."""
+        fresh = self.version - batch.versions <= self._max_lag
+        if self._parts == 1:
+            loss = actor_critic_loss(self._forward(batch.graph), batch, fresh, scale, self._weights)
+            self._scaler.scale(loss.total * share).backward()
+            return {"loss": loss.total.detach(), **loss.figures}
+        # The loss is no sum over fragments: its advantages are normalised over the batch. So it is differentiated by
+        # the outputs for all of them, and then the outputs by the weights, part by part: the same gradients, for one
+        # more forward pass that keeps nothing.
+        with torch.no_grad():
+            parts = [self._forward(graph) for graph in batch.graphs(self._parts)]
+        log_probs, values = (torch.cat(tensors).requires_grad_() for tensors in zip(*parts, strict=True))
+        loss = actor_critic_loss((log_probs, values), batch, fresh, scale, self._weights)
+        by_outputs = torch.autograd.grad(self._scaler.scale(loss.total * share), (log_probs, values))
+        phases, signals = ([len(tensor) for tensor in tensors] for tensors in zip(*parts, strict=True))
+        gradients = zip(by_outputs[0].split(phases), by_outputs[1].split(signals), strict=True)
+        for graph, gradient in zip(batch.graphs(self._parts), gradients, strict=True):
+            torch.autograd.backward(self._forward(graph), gradient)
+        return {"loss": loss.total.detach(), **loss.figures}
+
+    def _forward(self, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+        with torch.autocast(
+            self._world.device.type, _FORMATS.get(self._amp, torch.bfloat16), enabled=self._amp != "off"
+        ):
+            return self.policy(graph)
+
+    def _average_gradients(self) -> None:
+        """The mean over ranks of all gradients, in one all-reduce."""
+        if self._world.size == 1:
+            return
+        parameters = list(self.policy.parameters())
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        mean = self._world.mean(parameters_to_vector(own))
+        for parameter, gradient in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+    def _follow_reward_scale(self, batches: Sequence[Batch]) -> Tensor:
+        """The reward scale as of each batch: it follows the size of a discounted return, the same on all ranks."""
+        horizon = 1.0 / (1.0 - min(self._weights.discount, 0.999))
+        sizes = [batch.rewards.abs().sum() / batch.valid.sum().clamp(min=1) * horizon for batch in batches]
+        scales = []
+        for size in self._world.mean(torch.stack(sizes).to(self._world.device).clamp(min=1e-3)):
+            followed = torch.where(
+                self._reward_scale == 0, size, _SCALE_MEMORY * self._reward_scale + (1 - _SCALE_MEMORY) * size
+            )
+            self._reward_scale = torch.where(followed.isfinite(), followed, self._reward_scale)
+            scales.append(self._reward_scale)
+        return torch.stack(scales)
 
     def _check_progress(self, finite: bool) -> None:
         """A step without finite gradients is left out; too many of them in a row are the end."""
@@ -100,30 +172,6 @@ class Learner:
                 f"the gradients of {_MOST_SKIPPED} steps in a row were no finite numbers: lower --learning-rate, "
                 "or train with --amp off"
             )
-
-    def _accumulate(self, batch: Batch, fresh: Tensor, parts: int) -> dict[str, Tensor]:
-        """Forward and backward of one batch out of ``parts``."""
-        with torch.autocast(
-            self._world.device.type, _FORMATS.get(self._amp, torch.bfloat16), enabled=self._amp != "off"
-        ):
-            outputs = self._model(batch.graph)
-        loss = actor_critic_loss(outputs, batch, fresh, self._reward_scale, self._weights)
-        self._scaler.scale(loss.total / parts).backward()
-        return {"loss": loss.total.detach(), **loss.figures}
-
-    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
-        model = self._model
-        return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
-
-    def _adapt_reward_scale(self, batch: Batch) -> None:
-        """Follow the size of a discounted return, the same on all ranks."""
-        horizon = 1.0 / (1.0 - min(self._weights.discount, 0.999))
-        size = batch.rewards.abs().sum() / batch.valid.sum().clamp(min=1) * horizon
-        size = self._world.mean(size.clamp(min=1e-3))
-        followed = torch.where(
-            self._reward_scale == 0, size, _SCALE_MEMORY * self._reward_scale + (1 - _SCALE_MEMORY) * size
-        )
-        self._reward_scale = torch.where(followed.isfinite(), followed, self._reward_scale)
 
     def flat_weights(self) -> NDArray[np.float32]:
         """All weights as one vector, the way they travel to collectors."""
@@ -151,6 +199,18 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate  # a run may go on with another one
         if state["scaler"]:  # empty where --amp was not fp16 before
-            self._scaler.load_state_dict(state["scaler"])
+            # A run that diverged has halved its scale until every gradient is zero.
+            self._scaler.load_state_dict(state["scaler"] | {"scale": max(_LEAST_SCALE, state["scaler"]["scale"])})
         self._reward_scale = state["reward_scale"].to(self._world.device)
         self.version = int(state["version"])
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says, which may come from PyTorch, CUDA, NumPy or C++."""
+    if isinstance(error, OutOfMemoryError | RankLostError):
+        return False  # ours: it has been seen to, or another rank's
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in _NO_ROOM)
+
+
+def _too_large(what: str) -> str:
+    return f"{what}: lower --fragment-length, --batch-fragments or --hidden, or train with --amp bf16"

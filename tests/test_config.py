@@ -108,7 +108,7 @@ def test_help_lists_every_flag_and_exits_with_zero() -> None:
         (["--seed", str(2**31)], "--seed 2147483648: must be less than 2147483648"),
         (["--amp", "fp8"], "--amp fp8: must be off, bf16 or fp16"),
         (["--task", "vehicle"], "--task vehicle: must be signals"),
-        (["--scenario", ""], "--scenario : must be a name or a path"),
+        (["--scenario", ""], "--scenario : must not be none"),
         (["--num-env", "3"], "--num-env: unknown flag; did you mean --num-envs?"),
         (["--xyzzy"], "--xyzzy: unknown flag; see --help"),
         (["--num-envs"], "--num-envs: needs a value: Simulations that run side by side, per rank."),
@@ -213,6 +213,17 @@ def test_a_file_that_is_not_text_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 # ---- a run's own config.yaml ----
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_run_whose_settings_were_cut_is_not_gone_on_with(tmp_path: Path, share: float) -> None:
+    text = to_yaml(load(["--scenario", "single"]))
+    end = text.index("run:") if share else 0
+    (tmp_path / "config.yaml").write_text(text[:end])
+    line = complaint(["--resume", "--run-dir", str(tmp_path)])
+    assert line.startswith(f"{tmp_path / 'config.yaml'}: is damaged: it lacks ")
+    assert "run" in line
+    assert load(["--config", str(tmp_path / "config.yaml")]), "a file of settings of one's own may be short"
 
 
 def test_resume_starts_from_the_settings_of_the_run(tmp_path: Path) -> None:

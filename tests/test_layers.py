@@ -11,18 +11,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("buffers", "collectors", "envs", "graph", "learner")
-TOPS = ("config", "evaluate", "train_rl")
+ROOMS = ("buffers", "collectors", "dashboard", "envs", "graph", "learner", "machine")
+TOPS = ("config", "evaluate", "operations", "train_rl")
 
 MAY_KNOW = {
     "buffers": set(),
     "envs": set(),
+    "dashboard": set(),
+    "machine": set(),
     "graph": {"buffers", "envs"},
-    "collectors": {"buffers", "envs", "graph"},
-    "learner": {"buffers", "graph"},
+    "collectors": {"buffers", "envs", "graph", "machine"},
+    "learner": {"buffers", "graph", "machine"},
 }
 # Frame-to-graph code runs wherever there is numpy.
-WITHOUT_TORCH = ("buffers", "envs", "graph.build", "graph.graphs", "graph.ragged", "graph.schema", "graph.topology")
+WITHOUT_TORCH = (
+    "buffers",
+    "dashboard",
+    "envs",
+    "machine",
+    "graph.build",
+    "graph.graphs",
+    "graph.ragged",
+    "graph.schema",
+    "graph.topology",
+)
 # What a graph may know of envs: the words that frames are written in, nothing that runs a simulation.
 WORDS_OF_A_FRAME = {"envs.compiled", "envs.network", "envs.session", "envs.signals"}
 # SUMO needs an environment of its own, and a cache folder is named by one; all else comes from settings.
@@ -114,6 +126,7 @@ def test_nobody_imports_the_settings_or_the_programs() -> None:
     }
     assert not wrong
     programs = {"train_rl", "evaluate"}
+    assert not {module for module in TOPS if module != "train_rl" and "operations" in imports(module)}
     assert not {module for module in ("config", *programs) if path_of(module) and imports(module) & programs - {module}}
 
 

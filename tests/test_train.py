@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 import re
@@ -10,10 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
@@ -22,6 +27,7 @@ import config
 import train_rl
 from envs import sumo
 from learner import checkpoints
+from tests.learner.full_disk import PRIVATE, may_mount
 from tests.support.leftovers import assert_nothing_new, shared_names
 from tests.support.runs import QUICK, ROOT, SCRIPT, TrainRun
 from tests.support.waiting import wait_for
@@ -131,7 +137,7 @@ def test_the_same_seed_in_serial_mode_gives_the_same_weights_to_the_bit(
     assert one == again
     assert one != other
     assert first["version"] == second["version"] > 3
-    for name in ("decisions", "episodes", "seconds", "next_episode"):
+    for name in ("decisions", "episodes", "seconds", "starts"):
         assert first["counters"][name] == second["counters"][name]
     assert torch.equal(first["reward_scale"], second["reward_scale"])
     assert not torch.equal(first["reward_scale"], third["reward_scale"])
@@ -175,18 +181,70 @@ def test_sigterm_ends_with_a_checkpoint_whoever_it_reaches(tmp_path: Path) -> No
         assert newest(run.folder)["counters"]["decisions"] > 0
 
 
+def test_a_service_that_is_stopped_whole_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    """Every process is told to end, torchrun too, and that one tells its ranks once more."""
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", SCRIPT)
+    flags = "--num-collectors 1 --time-limit none"
+    with TrainRun(tmp_path, *flags.split(), program=torchrun, environment={"OMP_NUM_THREADS": "1"}) as run:
+        run.wait_for_learning()
+        for process in run.processes():
+            process.terminate()
+        run.process.wait(30)
+        assert len(digests(run.output)) == 2
+        assert newest(run.folder)["counters"]["decisions"] > 0
+        run.assert_nothing_left()
+
+
+@pytest.mark.parametrize("file", ["checkpoint", "report.json", "report.png"])
+def test_a_disk_that_is_full_at_the_end_is_a_failure_and_no_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    def refuse(path: Path, *content: Any, **_: object) -> None:
+        if path.name in (file, f"{file}s"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, *content)
+
+    write = train_rl.write_atomically
+    monkeypatch.setattr(train_rl, "write_atomically", refuse)
+    monkeypatch.setattr(train_rl.report, "learning_curve", refuse)
+    if file == "checkpoint":
+        monkeypatch.setattr("learner.checkpoints.write_atomically", lambda path, *_: refuse(path.parent))
+    flags = ("--num-collectors", "0", "--total-decisions", "20", "--eval-seeds", "1")
+    assert train_rl.main(quick(tmp_path / "run", *flags)) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"error: cannot write (checkpoint )?\S*{file}\S*: No space left on device.*\n", said)
+
+
+def test_other_ranks_are_heard_too(capsys: pytest.CaptureFixture[str]) -> None:
+    rank = SimpleNamespace(world=SimpleNamespace(is_first=False, rank=3))
+    train_rl.Run._say(rank, "memory is short")  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "rank 3: memory is short\n"
+
+
+def test_a_folder_for_temporary_files_may_have_a_long_name(tmp_path: Path) -> None:
+    """Longer than the name of a socket may be."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    with TrainRun(tmp_path, "--total-decisions", "50", environment={"TMPDIR": str(folder)}) as run:
+        run.finish()
+    assert not list(folder.iterdir())
+
+
+def insist(run: TrainRun) -> None:
+    """Press Ctrl-C until it ends; what comes within half a second of the first is the same request."""
+
+    def ended() -> bool:
+        run.press_ctrl_c()
+        return run.process.poll() is not None
+
+    wait_for(ended, "the end", 10.0)
+    assert run.process.returncode == 130
+
+
 def test_the_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     with TrainRun(tmp_path) as run:
         run.wait_until_it_listens()
-
-        def ended() -> bool:
-            run.press_ctrl_c()  # two that come too close together are one to the kernel, so there may be a third
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.process.wait(0.2)
-            return run.process.returncode is not None
-
-        wait_for(ended, "the end", 10.0)
-        assert run.process.returncode == 130
+        insist(run)
         assert "Traceback" not in run.errors
         run.assert_nothing_left()
 
@@ -194,9 +252,9 @@ def test_the_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
 def test_the_second_ctrl_c_takes_everything_along(tmp_path: Path) -> None:
     with TrainRun(tmp_path, "--loader-workers", "1") as run:
         run.wait_for_learning()
-        run.press_ctrl_c()
-        run.press_ctrl_c()
-        run.process.wait(10)
+        collector = steer(run.folder, "status")[0]["collectors"][0]["pid"]
+        os.kill(collector, signal.SIGSTOP)  # it would take its time
+        insist(run)
         (run.folder / "control.sock").unlink(missing_ok=True)  # where it had no time for that
         run.assert_nothing_left()
 
@@ -231,7 +289,7 @@ def test_resume_goes_on_counting_where_it_stood(finished: TrainRun, copy: Path, 
     assert rows[old]["decisions"] >= before["counters"]["decisions"]
     assert after["counters"]["decisions"] >= 700
     assert after["version"] > before["version"]
-    for name in ("episodes", "seconds", "trained", "next_episode"):
+    for name in ("episodes", "seconds", "trained", "starts"):
         assert after["counters"][name] > before["counters"][name]
     assert after["counters"]["seconds"] == 10 * after["counters"]["decisions"]
     assert config.from_yaml((copy / "config.yaml").read_text()).run.total_decisions == 700
@@ -397,6 +455,36 @@ def test_sumo_missing(tmp_path: Path) -> None:
         assert run.errors.count("\n") == 1
 
 
+TOO_LITTLE = {
+    "descriptors": (
+        ("prlimit", "--nofile=300:300"),
+        r"error: \d+ open files are needed .* 300; .*ulimit -n .*--max-envs",
+    ),
+    "disk": (
+        (*PRIVATE, "sh", "-c", 'mount -t tmpfs -o size=2m small "$0" && exec "$@"', "FOLDER"),
+        r"error: \d+ MiB of disk are needed in .* are free on its file system; .*--run-dir",
+    ),
+    "shared memory": (
+        (*PRIVATE, "sh", "-c", 'mount -t tmpfs -o size=1m small "$0" && exec "$@"', "/dev/shm"),
+        r"error: /dev/shm is too small: \d+ MiB of shared memory are needed .*--shm-size",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LITTLE)
+def test_a_machine_that_has_too_little_is_said_before_anything_starts(tmp_path: Path, what: str) -> None:
+    around, words = TOO_LITTLE[what]
+    if "mount" in " ".join(around) and not may_mount():
+        pytest.skip("mounting is not allowed here")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    program = (*(str(folder) if word == "FOLDER" else word for word in around), sys.executable, SCRIPT)
+    with TrainRun(tmp_path, program=program) as run:
+        run.finish(2)
+        assert re.match(words, run.errors), run.errors
+        assert run.errors.count("\n") == 1
+
+
 # Steering
 
 
@@ -433,3 +521,164 @@ def test_a_live_run_is_watched_paused_resumed_and_stopped(tmp_path: Path, capsys
         steer(run.folder, "stop")
         run.finish()
         assert newest(run.folder)["counters"]["decisions"] > paused["decisions"]
+
+
+def test_ctrl_z_stops_it_like_any_job_and_it_goes_on(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "2", "--time-limit", "none") as run:
+        run.wait_for_learning()
+        os.killpg(run.process.pid, signal.SIGTSTP)
+        itself = psutil.Process(run.process.pid)
+        wait_for(lambda: itself.status() == psutil.STATUS_STOPPED, "the stop")
+        stood = [(process.pid, process.cpu_times()[:2]) for process in run.processes()]
+        assert len(stood) >= 6, "this, a forkserver, two collectors, two SUMOs"
+        rows = len(run.metrics())
+        time.sleep(1.5)  # time itself is what must pass
+        for pid, before in stood:
+            assert sum(psutil.Process(pid).cpu_times()[:2]) - sum(before) <= 0.1, "somebody works on"
+        os.killpg(run.process.pid, signal.SIGCONT)
+        run.wait_for(lambda: len(run.metrics()) > rows + 2, "metrics after the stop")
+        (status,) = steer(run.folder, "status")
+        assert (status["state"], status["restarts"]) == ("running", 0)
+        run.press_ctrl_c()
+        run.finish()
+
+
+def test_usr1_pauses_and_usr2_resumes(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "2", "--time-limit", "none") as run:
+        run.wait_for_learning()
+        for number, state in ((signal.SIGUSR1, "paused"), (signal.SIGUSR2, "running")) * 2:
+            os.killpg(run.process.pid, number)  # to all of its processes, as a job of a shell would be
+            wait_for(lambda: steer(run.folder, "status")[0]["state"] == state, state)  # noqa: B023
+        run.press_ctrl_c()
+        run.finish()
+
+
+def test_one_command_reaches_both_ranks(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", SCRIPT)
+    flags = "--num-collectors 1 --time-limit none --max-envs 4"
+    with TrainRun(tmp_path, *flags.split(), program=torchrun, environment={"OMP_NUM_THREADS": "1"}) as run:
+        run.wait_for_learning()
+        assert [reply["state"] for reply in steer(run.folder, "pause")] == ["paused", "paused"]
+        assert [reply["num_envs"] for reply in steer(run.folder, "scale", "3")] == [3, 3]
+        assert {reply["state"] for reply in steer(run.folder, "resume")} <= {"running", "starting"}
+        wait_for(lambda: {reply["state"] for reply in steer(run.folder, "status")} == {"running"}, "both at work again")
+        rank = steer(run.folder, "status")[1]["collectors"][0]["pid"]
+        ranks = [process for process in run.processes() if SCRIPT in process.cmdline() and "-u" in process.cmdline()]
+        assert len(ranks) == 2
+        ranks[1].send_signal(signal.SIGUSR1)
+        wait_for(lambda: {reply["state"] for reply in steer(run.folder, "status")} == {"paused"}, "both ranks paused")
+        assert steer(run.folder, "status")[1]["collectors"][0]["pid"] == rank
+        assert [reply["ok"] for reply in steer(run.folder, "stop")] == [True, True]
+        run.finish()
+
+
+def page(url: str, path: str, token: str | None = None, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a run's web page answers."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=10) as reply:
+        answer: dict[str, Any] = json.loads(reply.read())
+    return answer
+
+
+def test_a_live_run_is_watched_and_steered_from_its_web_page(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--time-limit", "none", "--dashboard", "127.0.0.1:0") as run:
+        run.wait_for_learning()
+        found = re.search(r"web page (http://127\.0\.0\.1:\d+/)#token=(\S+)", run.output)
+        assert found is not None
+        url, token = found.groups()
+        assert page(url, "healthz")["state"] == "learning"
+        (rank,) = page(url, "api/status")["ranks"]
+        assert rank["figures"]["decisions"] > 0
+        assert page(url, "api/history")["history"]
+        with urllib.request.urlopen(url + "metrics", timeout=10) as reply:
+            assert b"platoon_decisions_total" in reply.read()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            page(url, "api/pause", body={})
+        assert page(url, "api/pause", token, {})["replies"][0]["state"] == "paused"
+        assert page(url, "api/scale", token, {"num_envs": 4})["replies"][0]["num_envs"] == 4
+        assert page(url, "api/resume", token, {})["replies"][0]["ok"]
+        wait_for(lambda: page(url, "healthz")["state"] == "learning", "learning again, with the new simulations")
+        assert sum(len(row["sumo"]) for row in page(url, "api/status")["ranks"][0]["collectors"]) == 4
+        run.press_ctrl_c()
+        run.finish()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "192.0.2.1:8080", "127.0.0.1:1:2"])
+def test_an_address_that_cannot_be_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str) -> None:
+    assert f"--dashboard {address}" in refusal(capsys, *quick(tmp_path / "run", "--dashboard", address))
+
+
+# Surviving
+
+
+def test_a_run_goes_on_without_a_sumo_and_without_a_collector_and_says_so(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "2", "--time-limit", "none", "--poison") as run:
+        run.wait_for_learning()
+        before = steer(run.folder, "status")[0]["collectors"]
+        os.kill(before[0]["sumo"][0], signal.SIGKILL)
+        os.kill(before[1]["pid"], signal.SIGKILL)
+        wait_for(lambda: steer(run.folder, "status")[0]["restarts"] == 2, "both losses")
+        wait_for(lambda: all(row["sumo"] for row in steer(run.folder, "status")[0]["collectors"]), "two SUMOs")
+        version = steer(run.folder, "status")[0]["version"]
+        wait_for(lambda: steer(run.folder, "status")[0]["version"] > version + 3, "learning")
+        run.press_ctrl_c()
+        run.finish()
+        assert "env 0: SUMO was ended by SIGKILL" in run.output
+        assert "collector 1" in run.output
+        assert "the next one starts in 0.5 s" in run.output
+
+
+def test_a_run_that_gives_up_says_why_and_keeps_what_it_has_learned(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "1", "--time-limit", "none", "--restart-limit", "0") as run:
+        run.wait_for_learning()
+        os.kill(steer(run.folder, "status")[0]["collectors"][0]["sumo"][1], signal.SIGKILL)
+        run.finish(1)
+        assert run.errors.startswith("error: collector 0")
+        assert "--restart-limit is 0" in run.errors
+        assert "SIGKILL" in run.errors
+        assert newest(run.folder)["counters"]["decisions"] > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_gives_up_with_loader_workers_leaves_nothing_either(tmp_path: Path, workers: int) -> None:
+    flags = ("--num-collectors", "2", "--time-limit", "none", "--restart-limit", "0")
+    with TrainRun(tmp_path, *flags, "--loader-workers", str(workers)) as run:
+        run.wait_for_learning()
+        os.kill(steer(run.folder, "status")[0]["collectors"][1]["sumo"][0], signal.SIGKILL)
+        run.finish(1)
+        assert "--restart-limit is 0" in run.errors
+        assert newest(run.folder)["counters"]["decisions"] > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_loader_worker_that_is_killed_ends_the_run_with_a_line(tmp_path: Path, workers: int) -> None:
+    with TrainRun(tmp_path, "--num-collectors", "2", "--time-limit", "none", "--loader-workers", str(workers)) as run:
+        run.wait_for_learning()
+        collectors = [row["pid"] for row in steer(run.folder, "status")[0]["collectors"]]
+        forkserver = psutil.Process(collectors[0]).parent()
+        assert forkserver is not None
+        loaders = [child for child in forkserver.children() if child.pid not in collectors]
+        assert len(loaders) == workers
+        loaders[-1].kill()
+        run.finish(1)
+        assert run.errors.startswith(f"error: loader worker (process {loaders[-1].pid}) has died")
+        assert newest(run.folder)["counters"]["decisions"] > 0
+
+
+def test_a_run_goes_on_with_other_numbers_of_simulations_and_ranks(
+    finished: TrainRun, copy: Path, tmp_path: Path
+) -> None:
+    before = newest(finished.folder)["counters"]["decisions"]
+    flags = ("--resume", "--num-envs", "3", "--num-collectors", "1", "--backend", "traci", "--total-decisions", "500")
+    with TrainRun(tmp_path, *flags) as run:
+        run.finish()
+        assert f"goes on from {copy}/checkpoints/" in run.output
+        assert f": {before:,} decisions" in run.output
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", SCRIPT)
+    more = ("--resume", "--num-envs", "1", "--total-decisions", "800")
+    with TrainRun(tmp_path, *more, program=torchrun, environment={"OMP_NUM_THREADS": "1"}) as run:
+        run.finish()
+    counters = newest(copy)["counters"]
+    assert counters["decisions"] >= 800
+    assert counters["starts"] == 3

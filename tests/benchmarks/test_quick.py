@@ -15,7 +15,7 @@ from benchmarks.clients import CLIENTS, command
 from benchmarks.contest import ROOT
 from benchmarks.vectorised import command as vectorised
 
-PARTS = ("stepping", "resets", "transport", "graphs")
+PARTS = ("stepping", "resets", "transport", "loading", "graphs")
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

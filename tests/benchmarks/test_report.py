@@ -84,6 +84,14 @@ RESULTS: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "loading": {
+        "network": "resco:cologne8",
+        "bytes": 1_400_000,
+        "rows": [
+            {"way": "pipe", "per_second": figure(300.0), "cpu": figure(0.002), "cheaper": figure(6.0)},
+            {"way": "DataLoader", "per_second": figure(50.0), "cpu": figure(0.012), "cheaper": figure(1.0)},
+        ],
+    },
     "graphs": {
         "rows": [
             {
@@ -156,7 +164,7 @@ def test_every_target_has_its_figure_and_its_verdict(folder: Path) -> None:
 
 def test_misses_are_shown_first(folder: Path) -> None:
     overview, _, _ = text(kept.read(folder)).partition("## On what")
-    assert "7 of 10 targets are met." in overview
+    assert "8 of 11 targets are met." in overview
     assert overview.count("**missed**") == 3
 
 

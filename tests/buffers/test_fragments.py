@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from buffers.errors import SharedMemoryError
-from buffers.fragments import SUMMARY, Decision, Fragment, FragmentWriter, fragment_layout, read_fragment
+from buffers.errors import BrokenOrderError, SharedMemoryError
+from buffers.fragments import HEAD, SUMMARY, Decision, Fragment, FragmentWriter, fragment_layout, read_fragment
 from buffers.shared import SharedMemory
+from buffers.slots import POISON
 
 SIGNALS, PHASES = 3, 8
 OF_FRAMES = ("time", "shown", "elapsed", "allowed")
@@ -108,6 +109,42 @@ def test_what_was_read_is_a_copy() -> None:
     for array in slot.values():
         array.view(np.uint8)[...] = 0xFB
     check(fragment, frames, [decision])
+
+
+def write_one(checked: bool = True) -> dict[str, NDArray[Any]]:
+    """A slot with a fragment of two decisions in it."""
+    generator = np.random.default_rng(5)
+    slot = make_slot(length=4, rows=12)
+    writer = FragmentWriter(slot, 1, 2, 3, 4, checked=checked)
+    writer.begin(make_frame(generator, 3))
+    for _ in range(2):
+        writer.append(make_decision(generator), make_frame(generator, 3))
+    writer.close()
+    return slot
+
+
+@pytest.mark.parametrize("name", write_one())
+def test_a_fragment_with_a_single_wrong_byte_is_torn(name: str) -> None:
+    slot = write_one()
+    content = slot[name].view(np.uint8).reshape(-1)
+    content[HEAD.fields["first"][1] if name == "head" else 0] ^= 1  # type: ignore[index]
+    with pytest.raises(BrokenOrderError, match=r"is torn|overwritten before it was read"):
+        read_fragment(slot)
+
+
+def test_a_slot_that_was_overwritten_before_it_was_read_is_noticed() -> None:
+    slot = write_one(checked=False)
+    for array in slot.values():
+        array.view(np.uint8)[...] = POISON
+    with pytest.raises(BrokenOrderError, match="overwritten before it was read"):
+        read_fragment(slot)
+
+
+def test_bytes_that_nothing_was_written_to_do_not_matter() -> None:
+    slot = write_one()
+    slot["vehicles"][9:] = 7
+    slot["rewards"][2:] = 7
+    assert len(read_fragment(slot)) == 2
 
 
 @pytest.mark.parametrize("reason", ["decisions", "vehicles"])

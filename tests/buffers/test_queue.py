@@ -5,7 +5,7 @@ import select
 
 import pytest
 
-from buffers.errors import ChannelClosedError
+from buffers.errors import ChannelClosedError, SharedMemoryError
 from buffers.queue import END, Announcement, AnnouncementQueue, Doorbell
 from tests.buffers.workers import announce, announce_once, answer_bell
 from tests.processes import LIMIT, end, hear, running, start
@@ -111,3 +111,8 @@ def test_doorbell_rings_across_processes_and_is_quiet_once_answered() -> None:
     for bell in (question, reply):
         bell.close()
         bell.close()
+
+
+def test_a_queue_that_is_too_long_is_refused_with_the_settings_that_help() -> None:
+    with pytest.raises(SharedMemoryError, match=r"--max-envs or --queue-size"):
+        AnnouncementQueue(2**40)

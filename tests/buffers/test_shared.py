@@ -93,3 +93,25 @@ def test_descriptor_closes_once() -> None:
     with pytest.raises(BrokenPipeError):
         os.write(write_end, b"x")
     os.close(write_end)
+
+
+def test_what_is_reserved_takes_no_memory_until_it_is_occupied() -> None:
+    memory = SharedMemory(2**40, occupied=8192)
+    number = memory._descriptor.fileno()
+    assert os.fstat(number).st_blocks * 512 == 8192
+    memory.occupy(2**39, 4096)
+    memory.array(np.uint8, 4096, 2**39)[:] = 7
+    assert os.fstat(number).st_blocks * 512 == 8192 + 4096
+    memory.vacate(2**39, 4096)
+    assert os.fstat(number).st_blocks * 512 == 8192
+    memory.occupy(2**39, 4096)
+    assert not memory.array(np.uint8, 4096, 2**39).any(), "what was there is still there"
+    memory.close()
+
+
+def test_more_than_there_are_addresses_for_is_said() -> None:
+    descriptors = open_descriptors()
+    for size in (2**60, 2**80):
+        with pytest.raises(SharedMemoryError, match=r"no addresses for .* MiB .*--max-envs"):
+            SharedMemory(size, occupied=4096)
+    assert open_descriptors() == descriptors

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pickle
 import select
 from collections import defaultdict
 
@@ -9,10 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from buffers.errors import SharedMemoryError
 from buffers.layout import Layout
 from buffers.queue import END, Announcement
 from buffers.slots import Slots
-from tests.buffers.workers import die_announced, die_unannounced, die_writing
+from tests.buffers.workers import die_announced, die_unannounced, die_unsaid, die_writing, write_when_told
 from tests.processes import hear, running
 
 LAYOUT = Layout({"numbers": ("f4", (8,))})
@@ -124,7 +127,7 @@ def test_what_a_dead_writer_had_begun_is_dropped() -> None:
         assert slots.counts()["writing"] == 2
         process.kill()
         process.join()
-    slots.recover(1)
+    slots.recover(1, 0)
     assert slots.counts() == {"free": 1, "writing": 1, "ready": 0, "reading": 0}, "the other env's slot was touched"
     assert slots.take(0, 0.0) is None
     assert slots.begin(1) == slot
@@ -133,15 +136,15 @@ def test_what_a_dead_writer_had_begun_is_dropped() -> None:
     slots.close()
 
 
-@pytest.mark.parametrize("death", [die_announced, die_unannounced])
+@pytest.mark.parametrize("death", [die_announced, die_unannounced, die_unsaid])
 def test_what_a_dead_writer_had_finished_arrives_exactly_once(death) -> None:  # type: ignore[no-untyped-def]
     slots = Slots(LAYOUT, num_envs=2, slots_per_env=2, poison=True)
     with running(death, slots, 1, 77) as (process, connection):
         slot = hear(connection)
         process.kill()
         process.join()
-    slots.recover(1)
-    slots.recover(1)
+    slots.recover(1, 0)
+    slots.recover(1, 0)
     assert slots.take(0, 0.0) == Announcement(slot, 77)
     assert slots.views(slot)["numbers"].tolist() == [77.0] * 8
     assert slots.take(0, 0.0) is None
@@ -155,11 +158,11 @@ def test_what_a_dead_writer_had_finished_arrives_exactly_once(death) -> None:  #
 def test_an_announcement_from_before_a_death_is_not_taken_for_a_later_one(met_while: str) -> None:
     """The slot has been read, and written by the next incarnation, when the repeated announcement is met."""
     slots = Slots(LAYOUT, num_envs=1, slots_per_env=1)
-    with running(die_announced, slots, 0, 1) as (process, connection):
+    with running(die_unsaid, slots, 0, 1) as (process, connection):
         slot = hear(connection)
         process.kill()
         process.join()
-    slots.recover(0)
+    slots.recover(0, 0)
     assert slots.take(0, 0.0) == Announcement(slot, 1)
     slots.release(slot)
     assert slots.begin(0) == slot
@@ -179,9 +182,99 @@ def test_recovery_leaves_alone_what_is_being_read() -> None:
     assert slot is not None
     slots.finish(slot, 1)
     slots.take(0, 0.0)
-    slots.recover(0)
+    slots.recover(0, 0)
     assert slots.counts()["reading"] == 1
     assert slots.take(0, 0.0) is None
+    slots.close()
+
+
+def test_however_often_collectors_die_the_queue_never_fills_up() -> None:
+    slots = Slots(LAYOUT, num_envs=2, slots_per_env=2)
+    for env in range(2):
+        for sequence in range(2):
+            slot = slots.begin(env)
+            assert slot is not None
+            slots.finish(slot, sequence)
+    for _ in range(10_000):  # a pipe that is full would hold the pool for ever
+        slots.recover(0, 0)
+        slots.recover(1, 0)
+    assert [slots.take(0, 0.0) for _ in range(5)] == [*(Announcement(slot, slot % 2) for slot in range(4)), None]
+    slots.close()
+
+
+def test_what_is_abandoned_is_never_read() -> None:
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1)
+    slot = slots.begin(0)
+    assert slot is not None
+    slots.abandon(slot)
+    assert slots.counts()["free"] == 1
+    assert slots.take(0, 0.0) is None
+    slots.close()
+
+
+# Growing and shrinking
+
+
+def occupied(slots: Slots) -> int:
+    """Bytes of /dev/shm that the slots' content takes."""
+    return os.fstat(slots._content._descriptor.fileno()).st_blocks * 512
+
+
+def test_envs_get_their_slots_and_lose_them() -> None:
+    layout = Layout({"numbers": ("f4", (100_000,))})
+    slots = Slots(layout, num_envs=1, slots_per_env=2, capacity=50)
+    alone = occupied(slots)
+    assert 2 * layout.size <= alone < 2 * layout.size + 2 * 4096, "room for 50 envs was taken at once"
+    slots.furnish(7)
+    slots.furnish(7)
+    assert occupied(slots) == 2 * alone
+    assert slots.counts() == {"free": 4, "writing": 0, "ready": 0, "reading": 0}
+    slot = slots.begin(7)
+    assert slot is not None
+    slots.views(slot)["numbers"][:] = 7.0
+    assert not slots.strip(7), "a slot that is being written"
+    slots.finish(slot, 1)
+    assert not slots.strip(7), "a slot that waits to be read"
+    assert slots.take(0, 0.0) == Announcement(slot, 1)
+    assert slots.views(slot)["numbers"].min() == 7.0
+    assert not slots.strip(7), "a slot that is being read"
+    slots.release(slot)
+    assert slots.strip(7)
+    assert slots.strip(7)
+    assert occupied(slots) == alone
+    assert len(slots) == 2
+    slots.furnish(7)
+    assert slots.views(slot)["numbers"].max() == 0.0
+    slots.close()
+
+
+def test_a_child_sees_the_slots_that_an_env_was_given_after_the_child_was_started() -> None:
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1, capacity=3, collectors=1)
+    with running(write_when_told, slots.for_collector(0), 2) as (_, connection):
+        slots.furnish(2)
+        connection.send("now")
+        slot = hear(connection)
+    assert slots.take(0, 1.0) == Announcement(slot, 5)
+    assert slots.views(slot)["numbers"].tolist() == [5.0] * 8
+    slots.close()
+
+
+def test_what_travels_to_a_reader_has_a_limit_that_is_said() -> None:
+    slots = Slots(LAYOUT, num_envs=1, slots_per_env=1, capacity=201)
+    with pytest.raises(SharedMemoryError, match=r"doorbells of 200 collectors, not of 201; lower --num-collectors"):
+        pickle.dumps(slots)
+    slots.for_collector(0)
+    slots.close()
+
+
+def test_envs_of_one_collector_share_a_doorbell() -> None:
+    slots = Slots(LAYOUT, num_envs=4, slots_per_env=1, collectors=2)
+    slot = slots.begin(2)
+    assert slot is not None
+    slots.finish(slot, 1)
+    slots.take(0, 0.0)
+    slots.release(slot)
+    assert [rung(slots, env) for env in range(4)] == [True, False, True, False]
     slots.close()
 
 
@@ -227,9 +320,15 @@ class Life(RuleBasedStateMachine):
         if self.reading:
             self.slots.release(self.reading.pop(0))
 
-    @rule(env=ENVS)
-    def die(self, env: int) -> None:
-        self.slots.recover(env)
+    @rule(env=ENVS, between=st.booleans())
+    def die(self, env: int, between: bool) -> None:
+        """At any point: also between finishing a fragment and noting it, or with the number given that comes next."""
+        latest, noted = [0, 0, *self.finished[env]][-1], [0, 0, *self.finished[env]][-1 - between]
+        if self.writing[env]:
+            noted = latest  # a collector notes one before it begins another
+            if between:
+                self.slots._tickets["sequence"][self.writing[env][0]] = latest + 1
+        assert self.slots.recover(env, noted) == latest
         self.writing[env].clear()
 
     @invariant()

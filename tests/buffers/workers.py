@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import select
 from multiprocessing.connection import Connection
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from buffers.children import die_with_forkserver, follow_parent
 from buffers.queue import Announcement, AnnouncementQueue, Doorbell
 from buffers.shared import SharedMemory
 from buffers.slots import Slots
@@ -90,3 +92,43 @@ def die_unannounced(connection: Connection, slots: Slots, env: int, sequence: in
     slots.views(slot)["numbers"][:] = sequence
     slots._queue_of = lambda slot: Stuck()  # type: ignore[method-assign, assignment, return-value]
     slots.finish(slot, sequence)
+
+
+def die_unsaid(connection: Connection, slots: Slots, env: int, sequence: int) -> None:
+    """Announce a slot, say so, and wait to be killed before that is noted in the slot's ticket."""
+    queue = slots._queues[0]
+
+    class Stuck:
+        def put(self, announcement: Announcement) -> None:
+            queue.put(announcement)
+            connection.send(announcement.slot)
+            connection.recv()
+
+    slot = slots.begin(env)
+    assert slot is not None
+    slots.views(slot)["numbers"][:] = sequence
+    slots._queue_of = lambda slot: Stuck()  # type: ignore[method-assign, assignment, return-value]
+    slots.finish(slot, sequence)
+
+
+def write_when_told(connection: Connection, slots: Slots, env: int) -> None:
+    """Write one fragment as soon as told to."""
+    connection.recv()
+    slot = slots.begin(env)
+    assert slot is not None
+    slots.views(slot)["numbers"][:] = 5.0
+    slots.finish(slot, 5)
+    connection.send(slot)
+
+
+def do_nothing() -> None:
+    """End at once."""
+    follow_parent()
+
+
+def hold_the_interpreter(connection: Connection, server: int) -> None:
+    """Say so, then keep the interpreter's lock for longer than any test lasts."""
+    follow_parent()
+    die_with_forkserver(server)
+    connection.send("now")
+    ctypes.PyDLL(None).sleep(600)

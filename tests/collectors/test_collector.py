@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+from typing import Any
+
 import numpy as np
+import psutil
 import pytest
 
-from buffers import Fragment, Slots
+from buffers import Continuity, Fragment, Slots
 from collectors import collector
-from collectors.board import Activity
+from collectors.board import Activity, Board, Wish
 from collectors.driver import EnvDriver
 from collectors.plan import CollectionPlan
-from envs import Frame, Simulation
+from envs import Frame, Simulation, SumoError
 from graph import Actor, Topology
 from tests.support.plans import Rig, assert_same_decisions, decisions_of, make_plan, make_weights
 
@@ -72,7 +78,7 @@ def test_envs_that_share_a_collector_see_what_each_would_see_alone() -> None:
     with Rig(make_plan(), num_envs=3) as rig:
         together = rig.collect(150)
     for env in range(3):
-        with Rig(make_plan(), num_envs=3, envs=[env]) as rig:
+        with Rig(make_plan(), num_envs=3, alone=env) as rig:
             alone = decisions_of(rig.collect(45), env)[:40]
         shared = decisions_of(together, env)[:40]
         assert len(shared) == 40
@@ -143,7 +149,7 @@ def test_the_board_counts_what_the_fragments_hold() -> None:
             rig.collector._drivers[env].cut()
         found += rig.read()
         row = rig.board.rows[0]
-        unwritten = sum(driver._unwritten is not None for driver in rig.collector._drivers)
+        unwritten = sum(driver._unwritten is not None for driver in rig.collector._drivers.values())
         assert int(row["decisions"]) == sum(map(len, found)) + unwritten
         assert int(row["episodes"]) == sum(fragment.ended for fragment in found)
 
@@ -160,13 +166,143 @@ def test_closing_ends_its_sumos_and_twice_is_fine() -> None:
 def test_a_collector_whose_second_env_fails_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Simulation] = []
 
-    def driver(plan: CollectionPlan, env: int, slots: Slots, simulation: Simulation, incarnation: int) -> EnvDriver:
+    def driver(plan: CollectionPlan, env: int, slots: Slots, simulation: Simulation, *rest: Any) -> EnvDriver:
+        started.append(simulation)
         if env == 1:
             raise RuntimeError("the second one")
-        started.append(simulation)
-        return EnvDriver(plan, env, slots, simulation, incarnation)
+        return EnvDriver(plan, env, slots, simulation, *rest)
 
     monkeypatch.setattr(collector, "EnvDriver", driver)
     with pytest.raises(RuntimeError, match="the second one"):
         Rig(make_plan(), num_envs=2)
-    assert [simulation.session.pids for simulation in started] == [[]]
+    assert [simulation.session.pids for simulation in started] == [[], []]
+
+
+def test_an_episode_that_ended_counts_although_the_next_one_could_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reset but the first of a SUMO fails: each has one whole episode, and nobody gives up."""
+    resets: dict[int, int] = {}
+    reset = Simulation.reset
+
+    def fail_the_second_time(simulation: Simulation, seed: int) -> Frame:
+        resets[id(simulation)] = resets.get(id(simulation), 0) + 1
+        if resets[id(simulation)] == 2:
+            raise SumoError("SUMO does not like this seed")
+        return reset(simulation, seed)
+
+    monkeypatch.setattr(Simulation, "reset", fail_the_second_time)
+    monkeypatch.setattr("collectors.setbacks._FIRST", 0.01)
+    with Rig(make_plan(restart_limit=1)) as rig:
+        episodes = [fragment.episode for fragment in rig.collect(80) if fragment.ended]
+        assert len(episodes) == 4
+        assert int(rig.board.rows[0]["episodes"]) == 4
+        assert len(rig.said) == int(rig.board.envs[0]["losses"]) >= 3
+        assert all("does not like this seed" in line for line in rig.said)
+
+
+@pytest.mark.parametrize("harm", ["connection", "death", "silence"])
+def test_a_sumo_that_is_lost_in_any_way_costs_its_own_fragment_alone(harm: str) -> None:
+    with Rig(make_plan(simulation={"step_limit": 0.3}), num_envs=2) as rig:
+        found = rig.collect(50)
+        session = rig.collector._drivers[1]._simulation.session
+        (pid,) = session.pids
+        match harm:
+            case "connection":
+                session.client._socket.shutdown(socket.SHUT_RDWR)
+            case "death":
+                os.kill(pid, signal.SIGKILL)
+            case "silence":
+                os.kill(pid, signal.SIGSTOP)
+        while not rig.said:
+            rig.collector.round()
+            found += rig.read()
+        assert rig.said[0].startswith("env 1: ")
+        found += rig.collect(200)
+        assert not psutil.pid_exists(pid)
+        continuity = Continuity()
+        numbers = dict.fromkeys(range(2), 0)
+        for fragment in found:
+            numbers[fragment.env] += 1
+            continuity.check(fragment, numbers[fragment.env])
+        assert continuity.delivered == int(rig.board.envs["fragments"].sum()), (
+            "a fragment that was announced is missing"
+        )
+        whole = decisions_of(found, 0)
+        assert [row["decision"] for row in whole] == [number % 20 for number in range(len(whole))]
+        episodes = sorted({fragment.episode for fragment in found if fragment.env == 1})
+        assert episodes == list(range(len(episodes))), "an episode was begun twice, or never"
+
+
+# Orders
+
+
+@pytest.mark.parametrize("wish", [Wish.PAUSE, Wish.STOP])
+def test_an_order_that_comes_while_sumos_load_is_the_one_that_is_followed(
+    wish: Wish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.setbacks._FIRST", 0.0)
+    started: list[Simulation] = []
+
+    def load(*arguments: Any, **settings: Any) -> Simulation:
+        rig.board.order(0, wish)
+        started.append(Simulation(*arguments, **settings))
+        return started[-1]
+
+    with Rig(make_plan(), num_envs=3) as rig:
+        rig.collect(30)
+        for env in (1, 2):
+            rig.collector._lose(env, SumoError("lost"))
+        monkeypatch.setattr(collector, "Simulation", load)
+        rig.board.order(0, Wish.RUN)
+        assert rig.collector.obey() is wish
+        assert rig.board.has_obeyed(0)
+        assert len(started) == (1 if wish is Wish.STOP else 2), "it goes on loading although it is to stop"
+
+
+def test_who_is_told_to_stop_while_it_starts_starts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Simulation] = []
+
+    def load(*arguments: Any, **settings: Any) -> Simulation:
+        started.append(Simulation(*arguments, **settings))
+        boards[0].order(0, Wish.STOP)
+        return started[-1]
+
+    boards: list[Board] = []
+
+    def remember(*arguments: Any) -> Board:
+        boards.append(Board(*arguments))
+        return boards[-1]
+
+    monkeypatch.setattr(collector, "Simulation", load)
+    monkeypatch.setattr("tests.support.plans.Board", remember)
+    with Rig(make_plan(), num_envs=3) as rig:
+        assert len(started) == 1
+        assert rig.collector.obey() is Wish.STOP
+
+
+def test_loading_is_shown_and_every_load_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first load of a SUMO, the one that begins an episode, and not the decisions between them."""
+    seen: list[tuple[bool, float]] = []
+    reset = Simulation.reset
+
+    def note(simulation: Simulation, seed: int) -> Frame:
+        seen.append((bool(rig.board.rows[0]["loading"]), float(rig.board.rows[0]["heartbeat"])))
+        return reset(simulation, seed)
+
+    with Rig(make_plan(), num_envs=2) as rig:
+        monkeypatch.setattr(Simulation, "reset", note)
+        assert not rig.board.rows[0]["loading"]
+        rig.collect(50)
+        assert not rig.board.rows[0]["loading"]
+    assert len(seen) == 2, "two episodes"
+    assert all(loading for loading, _ in seen)
+    assert seen[0][1] < seen[1][1]
+
+
+def test_who_has_lost_all_sumos_is_recovering_and_waits_for_no_slot() -> None:
+    with Rig(make_plan(), num_envs=2) as rig:
+        for env in range(2):
+            rig.collector._lose(env, SumoError("lost"))
+        rig.collector.obey()
+        assert not rig.collector.round()
+        assert rig.board.rows[0]["activity"] == Activity.RECOVERING
+        assert 0.0 < rig.collector.patience() <= 0.5

@@ -456,3 +456,45 @@ def test_a_file_system_without_locks_is_a_warning(
     monkeypatch.setattr(fcntl, "flock", flock)
     os.close(lock_run_folder(tmp_path))
     assert "cannot be locked" in caplog.text
+
+
+# --- a socket that somebody removes
+
+
+def test_a_socket_that_was_removed_is_made_again_and_said_once(tmp_path: Path, server: ControlServer) -> None:
+    assert server.renew() is None
+    for _ in range(3):
+        with connect(tmp_path) as earlier, earlier.makefile("rb") as replies:
+            earlier.sendall(b'{"command": "echo", "value": 0}\n')
+            assert json.loads(replies.readline())["echo"] == 0
+            (tmp_path / NAME).unlink()
+            said = server.renew()
+            assert said is not None
+            assert "control.sock was gone (No such file or directory); it has been made again" in said
+            assert server.renew() is None
+            assert ask(tmp_path, {"command": "echo", "value": 1})["echo"] == 1
+            earlier.sendall(b'{"command": "echo", "value": 2}\n')
+            assert json.loads(replies.readline())["echo"] == 2, "who was connected is served on"
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
+
+
+def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    descriptors = open_descriptors()
+    with ControlServer(folder, NAME, {"echo": echo}) as server:
+        shutil.rmtree(folder.parent)
+        assert "has been made again" in str(server.renew())
+        assert ask(folder, {"command": "echo", "value": 3})["echo"] == 3
+    assert not (folder / NAME).exists()
+    assert open_descriptors() == descriptors
+
+
+def test_where_it_cannot_be_made_again_that_is_said_once_and_tried_on(tmp_path: Path, server: ControlServer) -> None:
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).write_text("in the way")
+    assert "nobody can steer this run" in str(server.renew())
+    assert server.renew() is None
+    (tmp_path / NAME).unlink()
+    assert "has been made again" in str(server.renew())
+    assert ask(tmp_path, {"command": "echo", "value": 4})["echo"] == 4

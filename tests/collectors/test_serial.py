@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +11,7 @@ from functools import partial
 import pytest
 
 from buffers import Fragment, Slots
+from collectors.board import Wish
 from collectors.errors import ControlError
 from collectors.serial import SerialPool
 from tests.support.leftovers import assert_gone
@@ -19,8 +22,8 @@ from tests.support.waiting import wait_for
 @pytest.fixture
 def pool() -> Iterator[SerialPool]:
     plan = make_plan()
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3), make_channel()
-    pool = SerialPool(plan, slots, weights)
+    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1, capacity=4), make_channel()
+    pool = SerialPool(plan, slots, weights, 2)
     pool.start()
     yield pool
     pool.close()
@@ -39,8 +42,8 @@ def has_passed(pool: SerialPool, decisions: int) -> bool:
 
 def collect(seed: int, fragments: int) -> list[Fragment]:
     plan = make_plan(seed=seed)
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3), make_channel()
-    pool = SerialPool(plan, slots, weights)
+    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1), make_channel()
+    pool = SerialPool(plan, slots, weights, slots.capacity)
     found: list[Fragment] = []
     try:
         pool.start()
@@ -117,8 +120,8 @@ def test_an_unknown_collector_is_named(pool: SerialPool) -> None:
 
 def test_work_before_start_or_after_close_collects_nothing() -> None:
     plan = make_plan()
-    slots, weights = Slots(plan.layout(), 1, slots_per_env=2), make_channel()
-    pool = SerialPool(plan, slots, weights)
+    slots, weights = Slots(plan.layout(), 1, slots_per_env=2, collectors=1), make_channel()
+    pool = SerialPool(plan, slots, weights, slots.capacity)
     work(pool)
     assert pool.status()["decisions"] == 0
     pool.start()
@@ -128,9 +131,90 @@ def test_work_before_start_or_after_close_collects_nothing() -> None:
     weights.close()
 
 
+def test_a_sumo_that_dies_is_replaced_and_the_other_env_loses_nothing(pool: SerialPool) -> None:
+    found: list[Fragment] = []
+
+    def go_on() -> None:
+        work(pool)
+        while (fragment := take(pool._slots, 0.0)) is not None:
+            found.append(fragment)
+
+    for _ in range(30):
+        go_on()
+    before = pool.status()["collectors"][0]["sumo"]
+    os.kill(before[1], signal.SIGKILL)
+    wait_for(lambda: go_on() or pool.status()["restarts"] == 1, "the loss")  # type: ignore[func-returns-value]
+    assert len(pool.status()["collectors"][0]["sumo"]) == 1
+    (news,) = pool.news()
+    assert "env 1: SUMO was ended by SIGKILL" in news
+    assert pool.status()["collectors"][0]["trouble"] == news
+    wait_for(lambda: go_on() or len(pool.status()["collectors"][0]["sumo"]) == 2, "another SUMO")  # type: ignore[func-returns-value]
+    assert pool.status()["collectors"][0]["sumo"][0] == before[0]
+    for _ in range(30):
+        go_on()
+    numbers = [(row["episode"], row["decision"]) for row in decisions_of(found, 0)]
+    assert numbers == [(n // 20, n % 20) for n in range(len(numbers))]
+    episodes = [fragment.episode for fragment in found if fragment.env == 1]
+    assert episodes == sorted(episodes)
+    assert next(f for f in found if f.env == 1 and f.episode == episodes[-1]).first == 0
+    assert pool._slots.counts()["writing"] <= 2
+
+
+def test_more_envs_and_fewer(pool: SerialPool) -> None:
+    for count in (4, 1, 3):
+        pool.scale(count)
+        assert len(pool.status()["collectors"][0]["sumo"]) == count
+        for _ in range(3):
+            work(pool)
+        while take(pool._slots, 0.0) is not None:
+            pass
+        work(pool)
+        assert len(pool._slots) == 3 * count
+    with pytest.raises(ControlError, match="from 1 to 4"):
+        pool.scale(5)
+
+
+def test_a_pause_for_a_time_ends_by_itself(pool: SerialPool) -> None:
+    pool.pause(seconds=0.3)
+    assert pool.status()["state"] == "paused"
+    wait_for(lambda: work(pool) or pool.status()["decisions"] > 0, "decisions after the pause")  # type: ignore[func-returns-value]
+
+
 def test_closing_ends_its_sumos_and_twice_is_fine(pool: SerialPool) -> None:
     pids = pool.status()["collectors"][0]["sumo"]
     assert len(pids) == 2
     pool.close()
     pool.close()
     assert_gone(pids)
+
+
+def test_slots_are_not_taken_from_an_env_that_is_still_driven(
+    pool: SerialPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody asks for fewer right after the collector has looked for orders."""
+    assert pool._collector is not None
+    obey = pool._collector.obey
+
+    def be_overtaken() -> Wish:
+        wish = obey()
+        monkeypatch.undo()
+        pool.board.num_envs = 1
+        pool._order()
+        return wish
+
+    monkeypatch.setattr(pool._collector, "obey", be_overtaken)
+    work(pool)
+    assert len(pool._slots) == 6
+    work(pool)
+    while take(pool._slots, 0.0) is not None:
+        pass
+    work(pool)
+    assert len(pool._slots) == 3
+
+
+def test_a_pool_that_is_closed_refuses_orders_and_answers_all_the_same(pool: SerialPool) -> None:
+    pool.close()
+    assert pool.status()["state"] == "stopped"
+    for order in (pool.pause, pool.resume, lambda: pool.scale(1)):
+        with pytest.raises(ControlError, match="the run is ending"):
+            order()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +33,8 @@ class Rank:
         self.requests: list[dict[str, Any]] = []
         self.state = "running"
         self.rank = rank
-        commands = {"status": self.status, "pause": self.pause, "resume": self.resume, "stop": self.status}
+        commands = dict.fromkeys(("status", "scale", "stop"), self.status)
+        commands |= {"pause": self.pause, "resume": self.resume}
         folder.mkdir(parents=True, exist_ok=True)
         self.server = ControlServer(folder, socket_name(rank), commands)
 
@@ -44,12 +48,13 @@ class Rank:
             "episodes": 3,
             "simulated_seconds": 12340.0,
             "version": 17,
+            "restarts": 3,
             "queue": {"free": 3, "writing": 4, "ready": 1, "reading": 0},
-            "collectors": [{**collector, "decisions": 61728, "episodes": 2, "version": 16}],
+            "collectors": [{**collector, "decisions": 61728, "episodes": 2, "version": 16, "restarts": 3}],
         }
 
     def pause(self, message: dict[str, Any]) -> dict[str, Any]:
-        if 9 in (message["collectors"] or []):
+        if 9 in message.get("collectors", []):
             raise ControlError("no collector 9; there is only 0")
         self.state = "paused"
         return self.status(message)
@@ -81,10 +86,11 @@ def test_status_shows_counters_queue_and_collectors(capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert err == ""
     first, second, *table = out.splitlines()
-    assert first == ("runs/demo, rank 0: running · 123,456 decisions · 3 episodes · 12,340 simulated s · version 17")
+    counters = "123,456 decisions · 3 episodes · 12,340 simulated s · version 17 · 3 restarts"
+    assert first == f"runs/demo, rank 0: running · {counters}"
     assert second == "slots: 3 free, 4 writing, 1 ready, 0 reading"
     cells = [re.split(r"\s*│\s*", line.strip())[1:-1] for line in table if "4711" in line]
-    assert cells == [["0", "running", "0 2", "61,728", "2", "16", "4711", "4712 4713"]]
+    assert cells == [["0", "running", "0 2", "61,728", "2", "16", "3", "4711", "4712 4713"]]
 
 
 def test_json_is_a_list_with_the_replies(rank: Rank, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,9 +101,12 @@ def test_json_is_a_list_with_the_replies(rank: Rank, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "sent"),
     [
-        (["pause"], {"command": "pause", "collectors": None}),
+        (["pause"], {"command": "pause"}),
         (["pause", "0", "2"], {"command": "pause", "collectors": [0, 2]}),
+        (["pause", "--for", "10m"], {"command": "pause", "seconds": 600.0}),
+        (["pause", "1", "--for", "1.5"], {"command": "pause", "collectors": [1], "seconds": 1.5}),
         (["resume", "1"], {"command": "resume", "collectors": [1]}),
+        (["scale", "8"], {"command": "scale", "num_envs": 8}),
         (["stop"], {"command": "stop"}),
     ],
 )
@@ -182,7 +191,10 @@ def test_no_run_is_one_line_and_code_2(
         assert capsys.readouterr() == ("", line)
 
 
-@pytest.mark.parametrize("arguments", [[], ["halt"], ["pause", "x"], ["pause", "-1"], ["status", "0"], ["stop", "0"]])
+WRONG = "|halt|pause x|pause -1|pause --for|pause --for 0|pause --for 3d|status 0|stop 0|scale|scale 0|scale 2 3"
+
+
+@pytest.mark.parametrize("arguments", [text.split() for text in WRONG.split("|")])
 def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -193,13 +205,52 @@ def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest
 def test_a_run_that_does_not_answer_is_named_and_code_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(steer.TIMEOUTS, "status", 0.2)
+    monkeypatch.setattr(steer, "PATIENCE", 0.2)
     with socket.socket(socket.AF_UNIX) as stopped:  # listens, but nobody accepts: a process that was stopped
         stopped.bind(str(tmp_path / "control.sock"))
         stopped.listen()
         assert main(["status", "--run-dir", str(tmp_path)]) == 1
     error = f"status, rank 0: no run is answering in {tmp_path}: no reply from control.sock within 0.2 s\n"
     assert capsys.readouterr() == ("", error)
+
+
+def test_watching_ends_with_the_run(rank: Rank, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    looks = 0
+
+    def look_away(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            rank.server.close()
+
+    monkeypatch.setattr(steer.time, "sleep", look_away)
+    assert main(["status", "--watch", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)[0]["decisions"] for line in out.splitlines()] == [123456] * 3
+    assert err.count("\n") == 1
+    assert main(["status", "--watch"]) == 2, "nobody was there to be watched"
+
+
+@pytest.mark.usefixtures("rank")
+def test_somebody_watches_at_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "collectors", "status", "--watch"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as watcher:
+        os.close(theirs)
+        try:
+            shown = ""
+            while shown.count("123,456") < 2:  # drawn, and drawn anew
+                assert select.select([ours], [], [], 30.0)[0], shown
+                shown += os.read(ours, 65536).decode()
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(30) == 0
+        finally:
+            watcher.kill()
+            os.close(ours)
+    assert "Traceback" not in shown
 
 
 @pytest.mark.usefixtures("rank")

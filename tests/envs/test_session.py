@@ -7,6 +7,8 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +35,7 @@ from envs.session import (
     time_after,
 )
 from envs.traci_session import TraciSession
+from tests.support.gates import Gate
 
 OPENED: list[TraciSession] = []
 
@@ -280,12 +283,20 @@ def test_a_killed_sumo_is_named_with_its_scenario() -> None:
         session.reset(1)
 
 
-@pytest.mark.parametrize("call", [lambda session: advance(session, 10), lambda session: session.reset(1)])
-def test_a_sumo_that_does_not_answer_is_given_up(call: Callable[[TraciSession], None]) -> None:
-    session = opened("single", step_limit=1)
+GIVEN_UP: list[tuple[Callable[[TraciSession], Any], str]] = [
+    (lambda session: advance(session, 10), "has not answered for 1 s"),
+    (lambda session: session.totals(), "has not answered for 1 s"),
+    (lambda session: session.reset(1), "has not loaded its scenario within 2 s"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), GIVEN_UP)
+def test_a_sumo_that_does_not_answer_is_given_up(call: Callable[[TraciSession], Any], words: str) -> None:
+    session = opened("single", step_limit=1, start_limit=10)
+    session._start_limit = 2.0  # only now: starting takes its time on a busy machine
     (pid,) = session.pids
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(SumoError, match=rf"SUMO \(process {pid}\) has not answered for 1 s in scenario single"):
+    with pytest.raises(SumoError, match=rf"SUMO \(process {pid}\) {words}.* in scenario single"):
         call(session)
     session.close()
     assert ended(pid)
@@ -329,10 +340,58 @@ def test_real_coordinates_do_not_drown_the_last_words(name: str) -> None:
     assert session._words.quote() == "SUMO said nothing"
 
 
-def test_a_sumo_that_is_given_up_while_it_loads_is_ended(live_sumos: Callable[[], list[psutil.Process]]) -> None:
-    with pytest.raises(SumoError, match="has not answered for 1e-06 s in scenario resco:cologne8"):
-        opened("resco:cologne8", step_limit=1e-6)
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path / "gate.xml") as gate:
+        yield gate
+
+
+def test_a_sumo_that_is_given_up_while_it_loads_is_ended(
+    gate: Gate, live_sumos: Callable[[], list[psutil.Process]]
+) -> None:
+    gate.close()
+    with pytest.raises(SumoError, match=r"within 3 s.* in scenario single"):
+        opened("single", start_limit=3, extra_options=gate.options)
     assert live_sumos() == []
+
+
+def test_loading_may_take_longer_than_a_step(gate: Gate) -> None:
+    def opened_late() -> None:
+        time.sleep(1.0)
+        gate.open()
+
+    session = opened("single", step_limit=0.5, extra_options=gate.options)
+    for call in (lambda: session.reset(1), lambda: opened("single", step_limit=0.5, extra_options=gate.options)):
+        gate.close()
+        waiter = threading.Thread(target=opened_late)
+        waiter.start()
+        call()
+        waiter.join()
+    os.kill(session.pids[0], signal.SIGSTOP)
+    with pytest.raises(SumoError, match=r"has not answered for 0\.5 s"):  # a step has its own limit again
+        advance(session, 10)
+
+
+def test_after_many_loads_another_sumo_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.traci_session._LOADS", 2)
+    session = opened("single")
+    pids, episodes = [], []
+    for _ in range(5):
+        episodes.append(episode(session, 5))
+        pids += session.pids
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+    assert ended(pids[0])
+    assert ended(pids[2])
+    assert all(same(episodes[0], other) for other in episodes[1:])
+
+
+def test_a_sumo_that_has_died_while_it_had_nothing_to_do_is_noticed_when_asked() -> None:
+    session = opened("single")
+    session.check()
+    os.kill(session.pids[0], signal.SIGKILL)
+    assert ended(session.pids[0]), "it is not dead yet"
+    with pytest.raises(SumoError, match="SUMO was ended by SIGKILL in scenario single"):
+        session.check()
 
 
 def test_a_crash_over_a_file_is_told_apart_from_a_refusal(tmp_path: Path) -> None:

@@ -81,6 +81,25 @@ def test_indices_stay_inside_the_graph_also_in_the_padding() -> None:
     assert (batch.signal_rows < len(batch.graph.signal_start)).all()
 
 
+@pytest.mark.parametrize(("count", "cuts"), [(1, [3]), (2, [1, 2]), (3, [1, 1, 1]), (9, [1, 1, 1])])
+def test_parts_of_the_graph_are_what_a_batch_of_their_fragments_would_hold(count: int, cuts: list[int]) -> None:
+    fragments, batch = ragged_batch()
+    graphs = [graphs_of(1, 4), Graphs.join([graphs_of(9, 2), graphs_of(2, 6)]), graphs_of(3, 2)]
+    leading = [0, 2, 0]
+    parts = list(batch.graphs(count))
+    assert len(parts) == len(cuts)
+    first = 0
+    for part, length in zip(parts, cuts, strict=True):
+        own = slice(first, first + length)
+        expected = make_batch(fragments[own], Graphs.join(graphs[own]), leading[own], history=2).graph
+        for field in fields(GraphTensors):
+            ours, theirs = getattr(part, field.name), getattr(expected, field.name)
+            assert ours.dtype == theirs.dtype, field.name
+            assert torch.equal(ours, theirs), field.name
+        first += length
+    assert torch.equal(torch.cat([part.phases for part in parts]), batch.graph.phases)
+
+
 def test_to_moves_every_tensor() -> None:
     _, batch = ragged_batch()
     moved = batch.to("meta")

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import graph.dataset
 from buffers.fragments import fragment_layout
@@ -15,8 +17,9 @@ from buffers.slots import Slots
 from graph.acting import stack
 from graph.batch import Batch
 from graph.build import Frames, build
-from graph.dataset import ExperienceDataset, make_loader
+from graph.dataset import ExperienceDataset
 from graph.graphs import Graphs
+from graph.loader import Batches
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_fragment
@@ -107,23 +110,37 @@ def check_whole(sources: list[Source]) -> None:
         assert decisions[env] == [(n, t) for n in range(EPISODES) for t in range(episode_length(env, n))]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_nothing_is_lost_doubled_reordered_or_torn(slots: Slots, workers: int) -> None:
+def torch_loader(dataset: ExperienceDataset, workers: int) -> contextlib.AbstractContextManager[Any]:
+    """What people use elsewhere."""
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_size=None, num_workers=workers, multiprocessing_context="forkserver"
+    )
+    return contextlib.nullcontext(loader)
+
+
+@pytest.mark.parametrize(
+    ("make", "workers"),
+    [(Batches, 0), (Batches, 1), (Batches, 2), (torch_loader, 2)],
+    ids=["here", "a worker", "two workers", "torch's loader"],
+)
+def test_nothing_is_lost_doubled_reordered_or_torn(
+    slots: Slots, make: Callable[[ExperienceDataset, int], contextlib.AbstractContextManager[Any]], workers: int
+) -> None:
     """Two writer processes with two envs each, held back by slots; every frame is known by its numbers."""
-    loader = make_loader(make_dataset(slots), workers, pin_memory=False)
     sources: list[Source] = []
     with running(write, slots, [0, 1]) as (one, first), running(write, slots, [2, 3]) as (two, second):
         assert [hear(first), hear(second)] == ["held back", "held back"]
         assert slots.counts() == {"free": 0, "writing": 0, "ready": len(slots), "reading": 0}
         told = False
-        for batch in loader:
-            assert sum(slots.counts().values()) == len(slots)
-            if batch is not None:
-                check(batch)
-                sources += batch.sources
-            elif not told and not one.is_alive() and not two.is_alive():
-                slots.end()
-                told = True
+        with make(make_dataset(slots), workers) as loader:
+            for batch in loader:
+                assert sum(slots.counts().values()) == len(slots)
+                if batch is not None:
+                    check(batch)
+                    sources += batch.sources
+                elif not told and not one.is_alive() and not two.is_alive():
+                    slots.end()
+                    told = True
         assert [hear(first), hear(second)] == ["done", "done"]
     check_whole(sources)
     assert len({source[:3] for source in sources}) == len(sources)
@@ -141,8 +158,8 @@ def test_serial_mode_collects_when_there_is_nothing_to_read(slots: Slots) -> Non
         if not writers:
             slots.end()
 
-    batches = list(make_loader(make_dataset(slots, work=work, patience=30.0), 0, pin_memory=False))
-    sources = []
+    batches = list(make_dataset(slots, work=work, patience=30.0))
+    sources: list[Source] = []
     for batch in batches:
         assert batch is not None
         check(batch)
@@ -226,5 +243,5 @@ def test_a_gap_hides_the_history_instead_of_bridging_it(slots: Slots) -> None:
 def test_it_ends_with_a_reason_when_readers_and_workers_differ() -> None:
     slots = Slots(fragment_layout(SIGNALS, TOPOLOGY.num_phases, LENGTH, ROWS), ENVS, slots_per_env=1, readers=2)
     with pytest.raises(ValueError, match="made for 2 readers and 1 read them"):
-        list(make_loader(make_dataset(slots), 0, pin_memory=False))
+        list(make_dataset(slots))
     slots.close()

@@ -5,6 +5,8 @@ import hashlib
 import io
 import os
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +19,9 @@ import torch
 from torch import nn
 
 from learner import checkpoints
-from learner.checkpoints import check_shapes, digest, latest, load, save
+from learner.checkpoints import check_shapes, digest, latest, load, save, size_of
 from learner.errors import CheckpointError
+from tests.learner.full_disk import may_mount, report
 
 
 def forged(payload: bytes) -> bytes:
@@ -181,19 +184,51 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, state: dict[Any, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_and_no_half_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", ["disk", "limit"])
+def test_a_full_disk_leaves_the_checkpoints_before_and_no_half_file(kind: str, tmp_path: Path) -> None:
+    if kind == "disk" and not may_mount():
+        pytest.skip("this user may not mount anything; a limit for files stands in for the disk")
+    seen = report(kind, "checkpoints", tmp_path)
+    said = re.fullmatch(
+        r"cannot write checkpoint .*/step-0+3\.pt: [\w ]+; it takes ([\d,]+) bytes and ([\d,]+) are free",
+        seen["complaint"],
+    )
+    assert said
+    needed, free = (int(number.replace(",", "")) for number in said.groups())
+    assert 4 * 35_000 < needed <= seen["needed"]
+    assert free < needed or kind == "limit"
+    assert seen["left"] == ["step-000000000001.pt", "step-000000000002.pt"]
+    assert seen["loaded"] == [1.0, 2.0]
+    assert seen["latest"]
+
+
+def test_a_disk_that_fails_at_the_very_end_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = save(tmp_path, 1, {"step": 1}, keep=1)
 
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"cannot write checkpoint .*: No space left on device"):
+    monkeypatch.setattr("learner.files.os.fsync", fail)
+    with pytest.raises(CheckpointError, match=r"^cannot write checkpoint .*step-0+2\.pt: Input/output error$"):
         save(tmp_path, 2, {"step": 2}, keep=1)
     assert list(tmp_path.iterdir()) == [before]
     assert load(before) == {"step": 1}
+
+
+def test_a_folder_removed_between_two_saves_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    save(folder, 1, {"step": 1}, keep=2)
+    shutil.rmtree(folder.parent)
+    after = save(folder, 2, {"step": 2}, keep=2)
+    assert latest(folder) == after
+    assert load(after) == {"step": 2}
+
+
+def test_the_size_of_a_file_is_known_before_it_is_written(tmp_path: Path) -> None:
+    state = trained_state() | {"large": torch.zeros(300_000)}
+    size = save(tmp_path, 1, state, keep=1).stat().st_size
+    assert size <= size_of(state) <= size + 128
+    assert size_of({}) < 2048
 
 
 def test_a_writer_killed_before_the_rename_costs_nothing_and_leaves_nothing(tmp_path: Path) -> None:

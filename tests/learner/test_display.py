@@ -6,6 +6,8 @@ import re
 
 import pytest
 from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
 
 from learner.display import Display, Target
 
@@ -229,6 +231,43 @@ def test_the_terminal_is_given_back_when_the_run_fails() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
+def test_while_the_process_is_suspended_the_terminal_belongs_to_others(terminal: bool) -> None:
+    on = console(terminal=terminal)
+    with Display(TARGET, on, clock=Clock()) as display:
+        display.update(VALUES)
+        with display.suspended():
+            before = printed(on)
+            assert before.endswith("\x1b[?25h" if terminal else "running\n")  # a visible cursor on a line of its own
+            on.file.write("$ fg\n")
+        anew = printed(on).removeprefix(before + "$ fg\n")
+        assert "61,440" in anew
+        assert "\x1b[1A" not in anew, "it went up over what the shell has written"
+        assert anew.startswith("\x1b[?25l") == terminal
+        display.update({"state": "stopping"})
+        assert ("\x1b[1A" in printed(on).removeprefix(before)) == terminal
+    assert not terminal or printed(on).endswith("\x1b[?25h")
+
+
+@pytest.mark.parametrize(
+    "state", ["starting", "running", "pausing", "paused", "recovering", "memory", "stopping", "done"]
+)
+def test_every_state_has_its_colour(state: str) -> None:
+    assert "dim" not in shown_in(state)
+    assert "dim" in shown_in("unheard of")
+
+
+def shown_in(state: str) -> str:
+    """The style that a state is shown in."""
+    display = Display(TARGET, console(terminal=True))
+    display.update({"state": state})
+    panel = display.render(80, 25)
+    assert isinstance(panel, Panel)
+    assert isinstance(panel.subtitle, Text)
+    assert panel.subtitle.plain == state
+    return str(panel.subtitle.style)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
 def test_a_run_goes_on_when_nobody_can_read_any_more(terminal: bool) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
@@ -238,5 +277,7 @@ def test_a_run_goes_on_when_nobody_can_read_any_more(terminal: bool) -> None:
     with Display(TARGET, on) as display:
         display.message("hello")
         display.update({"decisions": 3})
+        with display.suspended():
+            pass
         display.update({"state": "paused"})
     assert on.quiet

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from learner import metrics
 from learner.errors import MetricsError
-from learner.metrics import MetricsWriter, RateMeter, Window, process_memory, read
+from learner.metrics import MetricsWriter, RateMeter, Window, read
+from tests.learner.full_disk import may_mount, report
 
 MB = 1024 * 1024
 
@@ -105,6 +105,60 @@ def test_own_names_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     assert read(tmp_path / "metrics.jsonl") == []
 
 
+@pytest.mark.parametrize("kind", ["disk", "limit"])
+def test_a_full_disk_costs_records_and_neither_the_run_nor_a_line(kind: str, tmp_path: Path) -> None:
+    if kind == "disk" and not may_mount():
+        pytest.skip("this user may not mount anything; a limit for files stands in for the disk")
+    seen = report(kind, "metrics", tmp_path)
+    assert seen["before"] is None
+    for troubles in (seen["troubles"], seen["again"]):
+        (trouble,) = troubles
+        assert "gets no records until it can be written again: " in trouble
+        assert "\n" not in trouble
+    assert seen["whole"]
+    assert 0 < seen["lost"] < 199
+    assert seen["after"] == [None, None, None]
+    assert seen["resumed"] == 199 - seen["lost"] - 1
+    assert {1, 200, 201, 202} < set(seen["events"])
+    assert seen["events"] == sorted(set(seen["events"]))
+    assert len(seen["events"]) < 399
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_folder_that_somebody_removes_is_made_again(tmp_path: Path, times: int) -> None:
+    folder = tmp_path / "runs" / "run"
+    with MetricsWriter(folder) as writer:
+        for step in range(times + 1):
+            assert writer.write(step, {"loss": float(step)}) is None
+            if step < times:
+                shutil.rmtree(folder.parent)
+    assert writer.lost == 0
+    assert [record["step"] for record in read(folder / "metrics.jsonl")] == [times]
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [times]
+
+
+def test_a_folder_that_cannot_be_made_again_costs_records_until_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with MetricsWriter(folder) as writer:
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+        trouble = writer.write(1, {})
+        assert trouble is not None
+        assert "metrics.jsonl gets no records" in trouble
+        assert writer.write(2, {}) is None
+        folder.unlink()
+        assert writer.write(3, {}) is None
+        assert writer.lost == 2
+    assert [record["step"] for record in read(folder / "metrics.jsonl")] == [3]
+
+
+def test_metrics_that_cannot_be_begun_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(MetricsError, match=r"^cannot write metrics .*metrics\.jsonl: "):
+        MetricsWriter(tmp_path / "run")
+
+
 def test_closing_twice_is_fine(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path)
     writer.close()
@@ -135,6 +189,16 @@ def test_the_window_holds_the_last_values_of_each_name() -> None:
     assert window.means() == {"delay": 2.0, "return": 7.0}
     with pytest.raises(ValueError, match="at least 1"):
         Window(0)
+
+
+def test_the_window_goes_on_where_it_stood() -> None:
+    window, resumed = Window(3), Window(3)
+    for value in range(5):
+        window.add({"delay": value, "return": -value})
+    resumed.restore(window.values())
+    assert resumed.means() == window.means() == {"delay": 3.0, "return": -3.0}
+    resumed.add({"delay": 5})
+    assert resumed.values() == {"delay": [3.0, 4.0, 5.0], "return": [-2.0, -3.0, -4.0]}
 
 
 def test_the_rate_slides() -> None:
@@ -172,40 +236,6 @@ memory[:] = bytes(len(memory))
 print("ready", flush=True)
 sys.stdin.read()
 """
-
-
-def test_shared_pages_are_counted_once() -> None:
-    shared = os.memfd_create("shared")
-    os.ftruncate(shared, 64 * MB)
-    memory = mmap.mmap(shared, 0)
-    memory[:] = bytes(len(memory))
-    alone = process_memory(os.getpid())
-    command = [sys.executable, "-c", HOLDER, str(shared)]
-    with subprocess.Popen(command, pass_fds=[shared], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        together = process_memory(os.getpid(), [child.pid])
-        child.communicate(timeout=60)
-    os.close(shared)
-    memory.close()
-    assert alone > 64 * MB
-    assert together < alone + 48 * MB
-
-
-def test_without_pss_it_is_the_resident_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> str:
-        raise PermissionError(path)
-
-    pss = process_memory(os.getpid())
-    monkeypatch.setattr(Path, "read_text", refuse)
-    assert pss * 0.5 < process_memory(os.getpid()) < pss * 4 + 500 * MB
-
-
-def test_a_process_that_has_ended_counts_nothing() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait(timeout=60)
-    assert process_memory(ended.pid) == 0
-    assert process_memory(ended.pid, [os.getpid()]) > 0
 
 
 def test_every_line_is_one_json_object(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from learner.progress import Progress
 from tests.learner.examples import make_batch
 
-STATUS: dict[str, Any] = {"queue": {"ready": 3, "free": 1}, "version": 8, "collectors": []}
+STATUS: dict[str, Any] = {"queue": {"ready": 3, "free": 1}, "version": 8, "num_envs": 4, "restarts": 2}
 
 
 def test_it_counts() -> None:
@@ -27,7 +26,7 @@ def test_it_counts() -> None:
     assert values["loss"] == 2.0
     assert values["queue_fill"] == 0.75
     assert values["version"] == 8
-    assert values["memory_bytes"] > 2**20
+    assert (values["envs"], values["restarts"]) == (4, 2)
 
 
 def test_an_idle_run_has_values_too() -> None:
@@ -42,26 +41,39 @@ def test_the_share_of_waiting_is_at_most_one() -> None:
     assert progress.values(STATUS)["wait_share"] == 1.0
 
 
+def test_a_rest_of_any_rank_is_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("learner.progress.time.monotonic", lambda: now[0])
+    progress = Progress()
+    for moment, paused, at_rest in ((110.0, False, False), (120.0, True, False), (130.0, False, True)):
+        now[0], progress.at_rest = moment, at_rest
+        progress.tick(paused)
+    assert progress.elapsed == 10.0
+
+
 def test_it_goes_on_where_it_stood() -> None:
     progress = Progress()
     progress.learned(make_batch(4), 11, 1)
     progress.learned(make_batch(2), 11, 1)
     resumed = Progress(progress.counters())
-    assert resumed.first_episode == 3
+    assert progress.first_episode == 0
+    assert resumed.first_episode == 2**32, "an episode that was met before"
     resumed.learned(make_batch(1), 11, 1)
     counters = resumed.counters()
     assert counters["decisions"] == 33
     assert counters["episodes"] == 3
     assert counters["seconds"] == pytest.approx(330.0)
-    assert counters["next_episode"] == 5
+    assert counters["starts"] == 2
+    assert Progress(counters).first_episode == 2**33
     assert counters["trained"] >= progress.trained
 
 
-def test_memory_of_collectors_counts_and_that_of_the_dead_does_not() -> None:
-    collectors = [{"pid": os.getpid(), "sumo": []}, {"pid": os.getppid(), "sumo": []}, {"pid": 2**22 + 1, "sumo": []}]
-    alone = Progress().values(STATUS)["memory_bytes"]
-    together = Progress().values({**STATUS, "collectors": collectors})["memory_bytes"]
-    assert together > alone * 0.9
+def test_rolling_figures_go_on_too() -> None:
+    progress = Progress()
+    progress.updated({"loss": 3.0})
+    progress.updated({"loss": 5.0})
+    resumed = Progress(progress.counters(), progress.windows())
+    assert resumed.values(STATUS)["loss"] == 4.0
 
 
 def test_a_pause_is_no_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from graph.batch import Batch
 from learner.progress import Progress
 from learner.steps import agreed_steps
 from tests.learner.examples import ALONE, make_batch
-from tests.learner.ranks import AVAILABLE, stop_together, take_steps
+from tests.learner.ranks import AVAILABLE, rest_together, stop_together, take_steps
 from tests.learner.test_world import on_two_ranks
 
 
@@ -56,6 +56,10 @@ def test_ranks_with_different_streams_take_the_same_steps() -> None:
         ]
         assert result["decisions"] == 2 * 4 * 11
     assert [len(step) for step in results[0]["steps"]] == [len(step) for step in results[1]["steps"]]
+
+
+def test_a_rank_at_rest_is_known_to_all() -> None:
+    assert on_two_ranks(rest_together) == [[True, True, False, False]] * 2
 
 
 def test_one_rank_that_wants_to_stop_stops_all() -> None:

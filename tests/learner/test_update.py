@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,12 @@ from torch.nn.utils import parameters_to_vector
 
 from graph.policy import PolicyShape, SignalPolicy
 from learner import checkpoints
-from learner.errors import CheckpointError, DivergedError
+from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import actor_critic_loss
-from learner.update import Learner
+from learner.update import Learner, ran_out_of_memory
 from tests.learner.examples import ALONE, WEIGHTS, make_batch, make_learner, make_policy
-from tests.learner.ranks import count_reductions, update
+from tests.learner.ranks import count_reductions, find_no_room_at_all, update, update_short_of_memory
+from tests.learner.shortage import CPU, failing
 from tests.learner.test_world import on_two_ranks
 
 
@@ -185,11 +189,104 @@ def test_two_ranks_learn_as_one() -> None:
     assert [result["norm"] for result in results] == pytest.approx([norm, norm], rel=1e-3)
 
 
+def steps(amp: str, where: str = "", calls: tuple[int, ...] = (), error: Exception = CPU) -> dict[str, Any]:
+    """Two steps on three batches each, with memory running out in these calls of the first; what came of them."""
+    learner = make_learner(amp=amp, gradient_clip=1e9)
+    with failing(learner.policy, where, calls, error):
+        figures = learner.update([make_batch(seed, (4, 6, 1, 3)) for seed in range(3)])
+    again = learner.update([make_batch(seed, (4, 6, 1, 3)) for seed in range(3, 6)])
+    return {**figures, "again": again["parts"], "weights": learner.flat_weights(), "scale": learner.state()["scaler"]}
+
+
+@pytest.mark.parametrize(
+    ("where", "calls", "parts"),
+    [("forward", (1,), 2.0), ("backward", (1,), 2.0), ("backward", (3,), 2.0), ("backward", (2, 5), 4.0)],
+)
+@pytest.mark.parametrize("amp", ["off", "fp16"])
+def test_a_step_that_does_not_fit_is_the_same_in_parts(
+    amp: str, where: str, calls: tuple[int, ...], parts: float
+) -> None:
+    whole, divided = steps(amp), steps(amp, where, calls)
+    assert (whole.pop("parts"), whole.pop("again")) == (1.0, 1.0)
+    assert (divided.pop("parts"), divided.pop("again")) == (parts, parts), "the next step begins with as many parts"
+    np.testing.assert_allclose(divided.pop("weights"), whole.pop("weights"), atol=1e-5 if amp == "off" else 1e-3)
+    assert divided.pop("scale") == whole.pop("scale")
+    assert divided == pytest.approx(whole, rel=1e-5 if amp == "off" else 1e-2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_runs_out_in_many_words(error: Exception) -> None:
+    assert steps("off", "forward", (2,), error)["parts"] == 2.0
+
+
+def test_what_has_nothing_to_do_with_memory_is_not_tried_again() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        steps("off", "forward", (1,), RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_where_a_single_fragment_does_not_fit_it_says_what_would_help() -> None:
+    with pytest.raises(OutOfMemoryError, match=r"^a single fragment .*--fragment-length.*--hidden.*--amp") as error:
+        steps("off", "forward", range(1, 100))  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_with_half_of_the_memory_it_learns_the_same(tmp_path: Path) -> None:
+    """Real memory, in processes of their own; what they need is measured first."""
+
+    def learn(need: int, share: float, path: Path) -> dict[str, Any]:
+        command = [sys.executable, "-m", "tests.learner.shortage", str(need), str(share), str(path)]
+        root = Path(__file__).parents[2]
+        return json.loads(subprocess.run(command, cwd=root, timeout=60, check=True, capture_output=True).stdout)
+
+    enough = learn(0, 0, tmp_path / "enough.npy")
+    assert enough["parts"] == [1.0, 1.0, 1.0]
+    half = learn(enough["need"], 0.6, tmp_path / "half.npy")
+    assert half["parts"][-1] > 1.0
+    assert half["need"] < 0.7 * enough["need"]
+    np.testing.assert_allclose(np.load(tmp_path / "half.npy"), np.load(tmp_path / "enough.npy"), atol=1e-5)
+
+
+def test_a_rank_that_is_short_of_memory_learns_as_one_with_the_others() -> None:
+    plenty, short = on_two_ranks(update), on_two_ranks(update_short_of_memory)
+    assert [result["parts"] for result in short] == [(1.0, 1.0), (2.0, 3.0)]
+    assert short[0]["digest"] == short[1]["digest"]
+    np.testing.assert_allclose(short[0]["weights"], plenty[0]["weights"], atol=1e-5)
+    assert short[0]["norm"] == pytest.approx(plenty[0]["norm"], rel=1e-5)
+
+
+def test_no_rank_waits_for_one_that_has_no_room_at_all() -> None:
+    waiting, failed = on_two_ranks(find_no_room_at_all)
+    assert waiting.startswith("RankLostError: another rank has ended or has not answered within 30 s: ")
+    assert failed.startswith("OutOfMemoryError: a single fragment does not fit into memory")
+    assert "--batch-fragments" in failed
+
+
 def test_gradients_travel_once_per_step_however_many_batches() -> None:
-    for counts in on_two_ranks(count_reductions):
-        # The first step may still use other buckets than the later ones: DDP sorts them by the order of arrival.
-        assert counts[0] >= 1
-        assert counts[1] == counts[2] == 1
+    assert on_two_ranks(count_reductions) == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_a_run_that_diverged_can_be_gone_on_with() -> None:
+    """Its scaler has halved its scale at every step, until gradients in fp16 would all be zero."""
+    learner = make_learner(amp="fp16")
+    learner.update([make_batch(0)])
+    state = learner.state()
+    state["scaler"]["scale"] = 5.8e-11
+    resumed = make_learner(amp="fp16")
+    resumed.restore(state)
+    assert resumed.update([make_batch(1)])["gradient_norm"] > 1e-3
+    assert resumed.digest() != learner.digest()
+
+
+def test_another_rank_short_of_memory_is_no_reason_to_try_again() -> None:
+    assert not ran_out_of_memory(RankLostError("another rank has ended: CUDA out of memory"))
 
 
 def test_a_step_that_is_no_number_is_left_out_and_many_are_the_end() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from buffers import Fragment, Slots, WeightsChannel, read_fragment
-from collectors.board import Board
+from collectors.board import Board, Wish
 from collectors.collector import Collector
 from collectors.plan import CollectionPlan
 from envs import Network, Scenario, find, probe
@@ -65,16 +65,22 @@ def make_channel(shape: PolicyShape = SHAPE, seed: int = 1) -> WeightsChannel:
 
 
 class Rig:
-    """A collector in this process, with all that it needs and a reader; a context manager."""
+    """A collector in this process, with all that it needs and a reader; a context manager.
 
-    def __init__(self, plan: CollectionPlan, num_envs: int = 1, envs: Sequence[int] | None = None, slots: int = 4):
+    It drives all envs, or one ``alone``.
+    """
+
+    def __init__(self, plan: CollectionPlan, num_envs: int = 1, alone: int | None = None, slots: int = 4):
         torch.set_num_threads(1)  # as in a collector process
         self.plan = plan
-        self.slots = Slots(plan.layout(), num_envs, slots_per_env=slots, poison=True)
+        collectors = 1 if alone is None else num_envs
+        self.slots = Slots(plan.layout(), num_envs, slots_per_env=slots, collectors=collectors, poison=True)
         self.weights = make_channel(plan.shape)
-        self.board = Board(1)
-        chosen = range(num_envs) if envs is None else envs
-        self.collector = Collector(plan, 0, chosen, self.slots, self.weights, self.board)
+        self.board = Board(collectors, num_envs)
+        for number in range(collectors):
+            self.board.order(number, Wish.RUN)
+        self.said: list[str] = []
+        self.collector = Collector(plan, alone or 0, self.slots, self.weights, self.board, self.said.append)
 
     def __enter__(self) -> Rig:
         return self
@@ -93,6 +99,7 @@ class Rig:
         """What comes until ``decisions`` decisions have been read."""
         found: list[Fragment] = []
         while sum(map(len, found)) < decisions:
+            self.collector.obey()
             self.collector.round()
             found += self.read()
         return found

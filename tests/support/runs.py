@@ -59,6 +59,7 @@ class TrainRun:
                 stderr=errors,
                 env=variables,
                 start_new_session=True,  # a process group of its own, as a terminal would give it
+                preexec_fn=_listen_to_all,
             )
 
     def __enter__(self) -> TrainRun:
@@ -68,7 +69,9 @@ class TrainRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in bearers(self._mark):
-            process.kill()
+            # Python's resource tracker ends by itself, after it has removed the names that the others have left.
+            if not any("resource_tracker" in word for word in process.cmdline()):
+                process.kill()
         self.process.wait(LIMIT)
 
     # What it says
@@ -132,6 +135,12 @@ class TrainRun:
         left = [path for path in self._temporary.iterdir() if not path.name.startswith("torchelastic_")]  # torchrun's
         left += [path for path in self.folder.rglob("*") if path.is_socket() or "unfinished" in path.name]
         assert not left, f"left behind: {left}"
+
+
+def _listen_to_all() -> None:
+    """Ignore nothing that whoever starts us ignores: a background job's Ctrl-C, or a hangup under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

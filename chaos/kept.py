@@ -1,0 +1,36 @@
+"""Results on disk: one JSON file per harm, from which the page can be written again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import kept
+from benchmarks.kept import Measured
+from chaos.harm import Result
+
+PARTS = (
+    *("kills", "stalls", "steering", "starvation", "signals", "parents"),
+    *("disks", "shared_memory", "memory", "wrong", "strangers", "episodes"),
+)
+
+
+def keep(folder: Path, part: str, result: Result, command: str, settings: dict[str, Any], took: float) -> None:
+    """Write what came of a harm; ``took`` is in s."""
+    kept.keep(folder, Measured.now(part, asdict(result), command, settings, took))
+
+
+def read(folder: Path) -> dict[str, Measured]:
+    """What is kept, by harm, in their order."""
+    return kept.read(folder, PARTS)
+
+
+def without_folder(result: Result, folder: Path) -> Result:
+    """The same with paths in this folder made relative: it is gone when somebody reads of them."""
+    found = json.loads(json.dumps(asdict(result), allow_nan=False).replace(f"{folder}/", ""))
+    again = Result(found["harm"], found["about"], figures=found["figures"], series=found["series"])
+    for check in found["checks"]:
+        again.check(check["what"], check["holds"], check["seen"])
+    return again
