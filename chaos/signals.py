@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import psutil
 
-from chaos.harm import SINGLE, Result, ask, learns, shown, start, try_to_ask, wait_until
+from chaos.harm import SINGLE, Result, ask, learns, noting, shown, start, try_to_ask, wait_until
 from chaos.processes import everybody, pids, processes_of
 from learner import checkpoints
 from learner.errors import CheckpointError
@@ -78,6 +78,7 @@ def _stop_collector(run: TrainRun) -> None:
     os.kill(pids(learns(run))["collector"][0], signal.SIGSTOP)
 
 
+_TOO_LARGE = "--memory-budget 1200M --slot-vehicles 14000 --queue-size 96"  # slots of some 800 MB
 # What can last until somebody ends it.
 WORK = (
     Phase("learning", reach=learns),
@@ -86,7 +87,7 @@ WORK = (
     Phase("learning over libsumo", "--backend libsumo", learns),
     Phase("paused", reach=_pause),
     Phase("queue full", "--hidden 512 --queue-size 2", _fill_queue, late=0.1),
-    Phase("at rest for want of memory", "--memory-budget 500M", _rest_for_memory),
+    Phase("at rest for want of memory", _TOO_LARGE, _rest_for_memory),
     Phase("a killed collector recovers", reach=_kill_collector),
 )
 PHASES = (
@@ -127,9 +128,10 @@ def harm(settings: Settings, folder: Path, seed: int) -> Result:
         "stopped (SIGSTOP) before the first one, so that the run cannot have ended by itself when it comes.",
     )
     chance = random.Random(seed)
-    singles = _many(settings.moments, folder / "one", PHASES, FIRST, settings, chance)
-    twice = _many(settings.twice, folder / "twice", PHASES[1:], TWICE, settings, chance)
-    second = _many(settings.second, folder / "second", WORK, SECOND, settings, chance, late=True)
+    trials = _Trials(settings, chance, result)
+    singles = trials.make(settings.moments, folder / "one", PHASES, FIRST)
+    twice = trials.make(settings.twice, folder / "twice", PHASES[1:], TWICE)
+    second = trials.make(settings.second, folder / "second", WORK, SECOND, late=True)
     _judge(result, singles, settings.moments, settings.deadline, "one signal")
     _judge(result, twice, settings.twice, settings.deadline, "two within a moment are one")
     _judge(result, second, settings.second, settings.at_once, "a second one")
@@ -153,24 +155,28 @@ def harm(settings: Settings, folder: Path, seed: int) -> Result:
     return result
 
 
-def _many(
-    count: int,
-    folder: Path,
-    phases: Sequence[Phase],
-    choices: Sequence[Numbers],
-    settings: Settings,
-    chance: random.Random,
-    late: bool = False,
-) -> list[Ending]:
-    """Send signals, at ``count`` moments at which the run still lived; phases take turns, from a random one on."""
-    endings: list[Ending] = []
-    first = chance.randrange(len(phases))
-    while sum(one.delivered for one in endings) < count and len(endings) < 2 * count:
-        number = len(endings)
-        phase, numbers = phases[(number + first) % len(phases)], chance.choice(choices)
-        trial = _second if late else _first
-        endings.append(trial(folder / str(number), phase, numbers, settings, chance))
-    return [one for one in endings if one.delivered]
+class _Trials(NamedTuple):
+    """What runs that are sent signals have in common."""
+
+    settings: Settings
+    chance: random.Random
+    result: Result
+
+    def make(
+        self, count: int, folder: Path, phases: Sequence[Phase], choices: Sequence[Numbers], late: bool = False
+    ) -> list[Ending]:
+        """Send signals at ``count`` moments at which the run lives; phases take turns, from a random one on."""
+        endings: list[Ending] = []
+        first = self.chance.randrange(len(phases))
+        for number in range(2 * count):
+            if len(endings) == count:
+                break
+            phase, numbers = phases[(number + first) % len(phases)], self.chance.choice(choices)
+            with noting(self.result, f"{phase.name}: a run comes so far"):
+                trial = _second if late else _first
+                ending = trial(folder / str(number), phase, numbers, self.settings, self.chance)
+                endings += [ending] if ending.delivered else []
+        return endings
 
 
 def _first(folder: Path, phase: Phase, numbers: Numbers, settings: Settings, chance: random.Random) -> Ending:

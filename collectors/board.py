@@ -39,7 +39,7 @@ ROW = np.dtype(
     [
         ("activity", "i8"),
         ("heartbeat", "f8"),  # time.monotonic() of the last sign of life
-        ("loading", "i8"),  # 1 while a SUMO of it loads its scenario, which may take longer than a decision
+        ("loading", "f8"),  # s that it may be silent for because a SUMO of it loads its scenario; 0: none does
         ("obeyed", "i8"),  # the latest order that it knows
         ("decisions", "i8"),  # of all its envs
         ("episodes", "i8"),  # ended

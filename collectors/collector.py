@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from envs.simulation import Simulation
 from graph.acting import Actor
 from graph.topology import Topology
 
+_MUCH_LONGER = 10.0  # times as long as loading has taken so far; more than SUMO is given, which is to be replaced first
 _REST = 0.25  # s between two signs of life of a collector that has nothing to do
 
 
@@ -60,6 +62,7 @@ class Collector:
         self._left = 0  # decisions until new weights are read
         self._drivers: dict[int, EnvDriver] = {}
         self._setbacks: dict[int, Setbacks] = {}
+        self._slowest = 0.0  # s that loading has taken at most
         self._due: dict[int, float] = {}  # monotonic s at which a failed env is tried again
         try:
             for env in self._share():
@@ -159,14 +162,16 @@ class Collector:
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
-        """While SUMO loads a scenario: the pool has more patience then."""
+        """While SUMO loads a scenario: the pool has more patience then, as far as loading has ever taken long."""
+        began = time.monotonic()
         self._beat()
-        self._row["loading"] = True
+        self._row["loading"] = _MUCH_LONGER * self._slowest or math.inf
         try:
             yield
+            self._slowest = max(self._slowest, time.monotonic() - began)
         finally:
             self._beat()
-            self._row["loading"] = False
+            self._row["loading"] = 0.0
 
     def _lose(self, env: int, error: SumoError) -> None:
         """An env's SUMO is gone: drop what was being written, and try again later."""

@@ -64,7 +64,7 @@ class Member:
         self._row["activity"] = Activity.STARTING
         self._row["obeyed"] = -1
         self._row["heartbeat"] = time.monotonic()
-        self._row["loading"] = False
+        self._row["loading"] = 0.0
         self._words.forget()
         try:
             self._pidfd, process = self._begin()
@@ -116,9 +116,9 @@ class Member:
         return self.process is not None and self.activity not in (Activity.STARTING, Activity.STOPPED)
 
     @property
-    def is_loading(self) -> bool:
-        """Whether it waits for a SUMO to load its scenario, which may take longer than a decision."""
-        return not self.is_up or bool(self._row["loading"])
+    def loading(self) -> float:
+        """Seconds that a SUMO of it may take to load its scenario, longer than a decision; 0 while none does."""
+        return float(self._row["loading"]) if self.is_up else math.inf
 
     def silent_for(self, passed: float) -> float:
         """Seconds without a sign of life; ``passed`` of them since it was last asked.

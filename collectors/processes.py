@@ -174,7 +174,7 @@ class ProcessPool:
         if member.is_up and not member.is_condemned:  # else it is about to say where it hangs
             for line in member.take_words().splitlines():
                 self._tell(member, f"collector {member.number}: {line}")
-        limit = self._start_limit if member.is_loading else self._stall_limit
+        limit = max(self._stall_limit, min(self._start_limit, member.loading))
         if member.silent_for(passed) > patience(limit):
             member.condemn()
 

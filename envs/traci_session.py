@@ -38,6 +38,7 @@ from envs.session import (
 _ATTEMPTS = 5  # ports to try
 _LOADS = 500  # scenarios that a SUMO loads until another takes its place: 1.28 loses about 1 KB of memory with each
 _LAST_MOMENTS = 5.0  # s that the kernel has to end a SUMO that was killed
+_MUCH_LONGER = 5.0  # times as long as it has taken so far
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
 _SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -54,7 +55,8 @@ class TraciSession:
     """One SUMO process; see ``envs.session.Session`` for what each method does.
 
     ``start_limit`` and ``step_limit`` are the seconds that SUMO may take to load a scenario, its own start included,
-    and to answer. Raises ``SumoError`` with SUMO's last words when it dies, refuses or hangs.
+    and to answer. Once it is known how long loading takes, much longer is too long. Raises ``SumoError`` with SUMO's
+    last words when it dies, refuses or hangs.
     """
 
     def __init__(
@@ -75,10 +77,11 @@ class TraciSession:
         self._watching = False  # every step brings all vehicles
         self._switched = False  # the answer to that comes first
         self._loads = 0
+        self._slowest = 0.0  # s that loading has taken at most
         deadline = time.monotonic() + start_limit
         self.client = self._start(deadline)
         try:
-            with self._loading(deadline):
+            with self._loading(start_limit, deadline):
                 self.network = network or read_network(self.client)
                 self._step = float(self.client.simulation.getDeltaT())  # s
                 self._time = float(self.client.simulation.getTime())  # s
@@ -155,12 +158,13 @@ class TraciSession:
 
     def reset(self, seed: int) -> None:
         time_to_teleport, extra = self._options
-        deadline = time.monotonic() + self._start_limit
+        limit = min(self._start_limit, max(self._step_limit, _MUCH_LONGER * self._slowest))
+        deadline = time.monotonic() + limit
         if self._loads == _LOADS:
             self.close_process()
             self.client, self._loads = self._start(deadline), 0
         self._loads += 1
-        with self._loading(deadline):
+        with self._loading(limit, deadline):
             while self._mail.owed:  # somebody was interrupted between send and receive, in a notebook for example
                 self._mail.next()
             self._watching = False
@@ -246,14 +250,15 @@ class TraciSession:
         self.close()
 
     @contextmanager
-    def _loading(self, deadline: float) -> Iterator[None]:
-        """Wait until the deadline (monotonic s) for whatever SUMO answers once it has loaded its scenario."""
+    def _loading(self, limit: float, deadline: float) -> Iterator[None]:
+        """Wait until the deadline (monotonic s), ``limit`` s in all, for what SUMO answers once it has loaded."""
         left = max(0.0, deadline - time.monotonic())
-        overdue = f"has not loaded its scenario within {self._start_limit:g} s (start_limit; in a run, --stall-limit)"
+        overdue = f"has not loaded its scenario within {limit:g} s (start_limit; in a run, --stall-limit)"
         with self._explained(left, overdue):
             self._mail.wait_at_most(left)
             yield
             self._mail.wait_at_most(self._step_limit)
+        self._slowest = max(self._slowest, limit - (deadline - time.monotonic()))
 
     @contextmanager
     def _explained(self, limit: float | None = None, overdue: str = "") -> Iterator[None]:

@@ -714,6 +714,8 @@ def loading(gate: Gate) -> Iterator[Site]:
     """One collector with an env, room for three, in an episode without an end; another SUMO of it is loading."""
     site = Site(1, 1, capacity=3, extra_options=gate.options, simulation={"episode_seconds": 100_000.0})
     try:
+        gate.close()
+        threading.Timer(0.5, gate.open).start()  # loading is known to take that long
         site.pool.start()
         site.read(2)
         gate.close()
@@ -758,11 +760,19 @@ def test_fewer_envs_can_be_asked_for_meanwhile(loading: Site, gate: Gate) -> Non
 
 def test_loading_has_more_time_than_a_decision(loading: Site, gate: Gate) -> None:
     loading.pool._stall_limit = 1.0
-    time.sleep(2.5)  # time itself is what must pass
+    time.sleep(1.5)  # time itself is what must pass
     gate.open()
     wait_for(lambda: len(loading.rows()[0]["sumo"]) == 3, "three SUMOs")
     loading.pool._stall_limit = 20.0
     assert loading.pool.status()["restarts"] == 0
+
+
+def test_loading_has_not_much_more_time_than_it_has_ever_taken(loading: Site) -> None:
+    """Whoever hangs while it loads is not waited for as long as for a first start."""
+    assert loading.pool.board.rows[0]["loading"] < 20.0
+    loading.pool._stall_limit = 1.0
+    wait_for(lambda: loading.pool.status()["restarts"] == 1, "its end", 25.0)
+    loading.pool._stall_limit = 20.0
 
 
 def test_a_start_that_takes_long_holds_up_no_end(gate: Gate) -> None:

@@ -293,13 +293,24 @@ GIVEN_UP: list[tuple[Callable[[TraciSession], Any], str]] = [
 @pytest.mark.parametrize(("call", "words"), GIVEN_UP)
 def test_a_sumo_that_does_not_answer_is_given_up(call: Callable[[TraciSession], Any], words: str) -> None:
     session = opened("single", step_limit=1, start_limit=10)
-    session._start_limit = 2.0  # only now: starting takes its time on a busy machine
+    session._start_limit, session._slowest = 2.0, 10.0  # only now: starting takes its time on a busy machine
     (pid,) = session.pids
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(SumoError, match=rf"SUMO \(process {pid}\) {words}.* in scenario single"):
         call(session)
     session.close()
     assert ended(pid)
+
+
+def test_once_it_is_known_how_long_loading_takes_nobody_waits_much_longer() -> None:
+    session = opened("single", step_limit=1, start_limit=60)
+    session.reset(1)
+    session._slowest = 0.4
+    (pid,) = session.pids
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(SumoError, match="has not loaded its scenario within 2 s"):
+        session.reset(2)
+    session.close()
 
 
 def test_what_sumo_refuses_is_quoted() -> None:
