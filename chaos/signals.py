@@ -217,7 +217,8 @@ def _second(folder: Path, phase: Phase, numbers: Numbers, settings: Settings, ch
 
 def _freeze(run: TrainRun) -> list[psutil.Process]:
     """Stop the collectors and SUMOs of a run, without which it cannot end for some seconds."""
-    frozen = processes_of(run, everybody(try_to_ask(run, "status") or {"collectors": []}))
+    status = try_to_ask(run, "status") or {"collectors": []}
+    frozen = processes_of(run, everybody(status) - {run.process.pid})  # which collects itself in serial mode
     for process in frozen:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.suspend()
