@@ -162,6 +162,29 @@ def follow_parent() -> None:
     threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
 
 
+@contextmanager
+def watching_parent() -> Iterator[None]:
+    """End at once when the parent dies while the block runs: a forkserver notices it only once it has imported all.
+
+    No thread is left afterwards that would be in the way of a fork.
+    """
+    parent, over = os.pidfd_open(os.getppid()), os.eventfd(0)
+
+    def watch() -> None:
+        if parent in wait([parent, over]):
+            os._exit(1)
+
+    watcher = threading.Thread(target=watch, name="parent-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        os.eventfd_write(over, 1)
+        watcher.join()
+        os.close(parent)
+        os.close(over)
+
+
 def die_with_forkserver(pid: int) -> None:
     """Have the kernel end this process with the forkserver, which ends with the parent; to follow ``follow_parent``.
 

@@ -86,7 +86,7 @@ WORK = (
     Phase("learning in one process", "--num-collectors 0", learns),
     Phase("learning over libsumo", "--backend libsumo", learns),
     Phase("paused", reach=_pause),
-    Phase("queue full", "--hidden 512 --queue-size 2", _fill_queue, late=0.1),
+    Phase("queue full", "--hidden 256 --queue-size 2", _fill_queue, late=0.1),
     Phase("at rest for want of memory", _TOO_LARGE, _rest_for_memory),
     Phase("a killed collector recovers", reach=_kill_collector),
 )

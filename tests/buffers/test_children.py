@@ -50,6 +50,20 @@ def test_a_child_whose_threads_get_no_turn_ends_with_the_parent(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [], "something is left"
 
 
+def test_who_still_imports_when_the_parent_is_killed_ends_with_it(tmp_path: Path) -> None:
+    environment, mark = marked({**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
+    program = "import time; from buffers.children import start_forkserver; start_forkserver(['tests.buffers.slow'])"
+    with subprocess.Popen([sys.executable, "-c", f"{program}; time.sleep(60)"], cwd=ROOT, env=environment) as parent:
+
+        def imports() -> bool:
+            """Whether the forkserver has come so far that it watches."""
+            return any("forkserver" in " ".join(one.cmdline()) and one.num_threads() > 1 for one in bearers(mark))
+
+        wait_for(imports, "the import")
+        parent.kill()
+    wait_for(lambda: not bearers(mark), "the end of all its processes", 5.0)
+
+
 def start_a_child() -> None:
     start_forkserver([])
     with without_main():
