@@ -87,7 +87,7 @@ def fill(arrays: Arrays, source: Arrays) -> None:
 def example(arrays: Arrays) -> Arrays:
     """A full fragment with the shapes of ``arrays``: all decisions, and as many vehicles as there is room for."""
     found = {name: np.ones_like(array) for name, array in arrays.items()}
-    found["head"]["length"] = _DECISIONS
+    found["head"]["length"], found["head"]["checksum"] = _DECISIONS, 0
     found["offsets"][:] = np.linspace(0, len(found["lanes"]), len(found["offsets"])).astype(np.int64)
     return found
 
