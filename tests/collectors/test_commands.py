@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from buffers import Slots
 from collectors.commands import AllRanks, commands_of
 from collectors.control import Command, ControlServer
 from collectors.errors import ControlError
 from collectors.serial import SerialPool
 from collectors.wire import socket_name
-from tests.support.plans import make_channel, make_plan
-
-
-@pytest.fixture
-def pool() -> Iterator[SerialPool]:
-    plan = make_plan()
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1, capacity=4), make_channel()
-    pool = SerialPool(plan, slots, weights, 2)
-    pool.start()
-    yield pool
-    pool.close()
-    slots.close()
-    weights.close()
 
 
 @pytest.fixture

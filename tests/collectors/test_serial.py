@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -17,18 +16,6 @@ from collectors.serial import SerialPool
 from tests.support.leftovers import assert_gone
 from tests.support.plans import assert_same_decisions, decisions_of, make_channel, make_plan, same_fragment, take
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture
-def pool() -> Iterator[SerialPool]:
-    plan = make_plan()
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1, capacity=4), make_channel()
-    pool = SerialPool(plan, slots, weights, 2)
-    pool.start()
-    yield pool
-    pool.close()
-    slots.close()
-    weights.close()
 
 
 def work(pool: SerialPool) -> None:
