@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 
 import tyro
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 PROFILES = Path(__file__).parent / "configs"
@@ -30,7 +30,11 @@ class _Record(BaseModel):
 class EnvSettings(_Record):
     """The traffic, and what the agents decide in it."""
 
-    scenario: str = Field("grid4x4", min_length=1, description="grid4x4, single, arterial, resco:NAME or a .sumocfg.")
+    scenario: str = Field(
+        "grid4x4",
+        min_length=1,
+        description="grid4x4, single, arterial, resco:NAME or a .sumocfg; several, as a,b,c, share the simulations.",
+    )
     task: Literal["signals"] = Field(
         "signals", description="What is controlled: each traffic light's next green phase."
     )
@@ -42,11 +46,30 @@ class EnvSettings(_Record):
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."
     )
     reward: Literal["queue", "waiting", "delay", "pressure"] = Field(
-        "queue", description="What each signal is rewarded for keeping low."
+        "delay", description="What each signal is rewarded for keeping low."
     )
     time_to_teleport: float = Field(
         -1.0, ge=-1, description="Seconds until SUMO takes a stuck vehicle out of the way; -1: never."
     )
+    demand_scale: str = Field(
+        "1",
+        description="Factor on the number of vehicles; a range, as 0.8:1.2, is drawn from anew for each episode.",
+    )
+    departure_jitter: float = Field(
+        30.0, ge=0, description="Seconds by which vehicles depart later than planned at most, each at random."
+    )
+
+    @field_validator("demand_scale")
+    @classmethod
+    def _demand_scale_is_a_range(cls, text: str) -> str:
+        low, colon, high = text.partition(":")
+        try:
+            right = 0 < float(low) <= float(high if colon else low) < float("inf")
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"--demand-scale {text}: must be above 0, a factor such as 1.2 or a range such as 0.8:1.2")
+        return text
 
 
 class CollectionSettings(_Record):
@@ -134,9 +157,18 @@ class LearnerSettings(_Record):
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="Number format of autocast.")
     entropy: float = Field(0.01, ge=0, description="Weight of the entropy bonus.")
     value_weight: float = Field(0.5, ge=0, description="Weight of the value loss.")
+    reuse: int = Field(4, ge=1, description="Optimizer steps per update: one on new experience, the others on recent.")
+    replay: int = Field(8, ge=1, description="Latest updates whose experience is recent.")
+    averaging: float = Field(
+        0.99, ge=0, lt=1, description="Share of the average weights that one step leaves; the average is what is kept."
+    )
     gradient_clip: float = Field(0.5, gt=0, description="Largest norm of the gradient.")
     rho_clip: float = Field(1.0, gt=0, description="Clip of V-trace's weight on the temporal difference.")
     c_clip: float = Field(1.0, gt=0, description="Clip of V-trace's weights on the trace.")
+    trace: float = Field(1.0, ge=0, le=1, description="V-trace's lambda: how far a reward is traced back.")
+    ratio_clip: float = Field(
+        0.2, gt=0, description="How far a step may take the policy from the one that acted (PPO's epsilon)."
+    )
     max_lag: int = Field(20, ge=1, description="Policy versions that experience may be old.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where it runs; auto: on CUDA where there is one."

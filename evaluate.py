@@ -1,38 +1,41 @@
 """Compare signal controllers on a scenario: ``python evaluate.py --scenario grid4x4 --controller fixed --seeds 5``.
 
-A controller is ``fixed``, ``actuated``, ``max-pressure``, ``random``, or a trained policy: its checkpoint or its
-run's folder. Exit code 0: done; 1: the evaluation failed; 2: a setting or a file is wrong; 130: interrupted.
+A controller is a classical one, by its name, or a trained policy: its checkpoint or its run's folder. ``--out`` writes
+everything down, ``--video`` films them, ``--gui`` shows one, ``--curves`` draws how runs have learned. Exit code 0:
+done; 1: the evaluation failed; 2: a setting or a file is wrong; 130: interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from collectors.episodes import Conditions, Episode, Policy
+from arguments import SETTINGS, UsageError, parse
+from collectors.episodes import Conditions, show_episode
 from collectors.errors import EvaluationError
-from collectors.evaluation import evaluate
-from collectors.plan import RESERVED_SEEDS
+from collectors.evaluation import evaluate, record
+from collectors.jams import GRIDLOCK
+from collectors.measures import COURSE_BIN, Episode
+from collectors.policies import Policy
+from envs.backends import open_window
 from envs.controllers import CLASSICAL
 from envs.errors import ScenarioError, SumoError, SumoMissingError
-from envs.scenarios import find
+from envs.network import Network
+from envs.recording import Lens, Recording
+from envs.scenarios import Scenario, find
 from envs.simulation import probe
 
-SETTINGS = ("backend", "decision_interval", "yellow_time", "min_green", "episode_seconds", "time_to_teleport")
+DIAGRAM_SECONDS = 600.0  # of the space-time diagram, with an instant a second
 
 # What only the command line needs is imported where it is needed: each episode's process imports this file.
-
-
-class UsageError(ValueError):
-    """The command line is wrong; the message is the one line that the user sees."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,112 +57,49 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Find the scenario and the controllers, let them run, and report."""
+    """Do what the command line asks for."""
+    study = prepare(options) if options.controller else None
+    if study is not None and options.gui:
+        show(options, study)
+    elif study is not None and options.video:
+        film(options, study)
+    else:
+        episodes = measure(options, study) if study is not None else []
+        if options.curves:
+            draw_curves(options, episodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Who is to act, where, and under which conditions."""
+
+    scenario: Scenario
+    network: Network | None
+    controllers: list[str | Policy]
+    conditions: Conditions
+    limits: dict[str, Any]  # of the processes that episodes run in
+
+    def record(self, seed: int, lens: Lens, on_recording: Callable[[object], None]) -> list[Recording]:
+        """Record what every controller makes of one seed's traffic."""
+        where = self.scenario, self.network, self.controllers
+        return record(*where, seed, lens, self.conditions, on_recording=on_recording, **self.limits)
+
+
+def prepare(options: argparse.Namespace) -> Study:
+    """Find the scenario and the controllers."""
+    from learner.policies import read_policy
+
     scenario = find(options.scenario)
-    policies = {name: load_policy(name) for name in options.controller if name not in CLASSICAL}
-    conditions = choose_conditions(options, [checkpoint["env"] for checkpoint in policies.values()])
-    controllers = [
-        make_policy(name, policies[name], options.sampled) if name in policies else name for name in options.controller
-    ]
-    with progress(len(controllers) * options.seeds) as advance:
-        episodes = evaluate(
-            scenario,
-            probe(scenario),
-            controllers,
-            range(1, options.seeds + 1),
-            conditions,
-            processes=options.processes,
-            timeout=options.timeout,
-            on_episode=advance,
-        )
-    report(options, conditions, episodes)
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; raises ``UsageError``."""
-    parser = _Parser(prog="evaluate.py", description="Compare signal controllers on the same traffic.")
-    add = parser.add_argument
-    add("--scenario", default="grid4x4", help="grid4x4, single, arterial, resco:NAME or a .sumocfg (%(default)s)")
-    add(
-        "--controller",
-        action="append",
-        required=True,
-        metavar="C",
-        help=f"{', '.join(CLASSICAL)}, a checkpoint or a run's folder; may be repeated, the first one is compared with",
+    trained = {name: read_policy(Path(name)) for name in options.controller if name not in CLASSICAL}
+    conditions = choose_conditions(options, [policy.env for policy in trained.values()])
+    policies = {
+        name: Policy.of(name, policy.model, policy.radius, sampled=options.sampled) for name, policy in trained.items()
+    }
+    network = None if options.gui else probe(scenario)
+    controllers = [policies.get(name, name) for name in options.controller]
+    return Study(
+        scenario, network, controllers, conditions, {"processes": options.processes, "timeout": options.timeout}
     )
-    add("--seeds", type=int, default=5, metavar="N", help="episodes of each, with seeds 1 to N (%(default)s)")
-    add("--sampled", action="store_true", help="policies draw phases as in training; else they take the likeliest")
-    for name in SETTINGS:
-        add(
-            f"--{name.replace('_', '-')}",
-            dest=name,
-            metavar="X",
-            help="as in train_rl.py; unless given, a checkpoint's own",
-        )
-    add("--processes", type=int, metavar="N", help="episodes that run at once (one per core)")
-    add(
-        "--timeout", type=float, default=600.0, metavar="S", help="wall seconds that one episode may take (%(default)g)"
-    )
-    add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--out", type=Path, metavar="FOLDER", help="write report.json and report.png there")
-    options = parser.parse_args(argv)
-    _check(options)
-    return options
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
-
-
-def _check(options: argparse.Namespace) -> None:
-    if not 1 <= options.seeds < RESERVED_SEEDS:
-        raise UsageError(f"--seeds {options.seeds}: must be 1 to {RESERVED_SEEDS - 1}")
-    if options.processes is not None and options.processes < 1:
-        raise UsageError(f"--processes {options.processes}: must be at least 1")
-    if not options.timeout > 0:
-        raise UsageError(f"--timeout {options.timeout:g}: must be more than 0")
-    twice = [name for name, count in Counter(options.controller).items() if count > 1]
-    if twice:
-        raise UsageError(f"--controller {twice[0]}: is given twice")
-    for name in options.controller:
-        if name not in CLASSICAL and not Path(name).exists():
-            raise UsageError(
-                f"--controller {name}: must be {', '.join(CLASSICAL)}, or the path of a checkpoint or a run's folder"
-            )
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise UsageError(f"--out {options.out}: is a file, must be a folder")
-
-
-def load_policy(name: str) -> dict[str, Any]:
-    """The checkpoint at a path, or the latest one of a run's folder; raises ``UsageError`` or ``CheckpointError``."""
-    from learner import checkpoints
-
-    folder = path = Path(name)
-    if folder.is_dir():
-        newest = checkpoints.latest(folder / "checkpoints") or checkpoints.latest(folder)
-        if newest is None:
-            raise UsageError(f"--controller {name}: this folder holds no checkpoint")
-        path = newest
-    checkpoint = checkpoints.load(path)
-    missing = [key for key in ("model", "shape", "radius", "env") if key not in checkpoint]
-    if missing:
-        raise UsageError(f"--controller {name}: is not a policy's checkpoint, it has no {missing[0]!r}")
-    return checkpoint
-
-
-def make_policy(name: str, checkpoint: dict[str, Any], sampled: bool) -> Policy:
-    """The policy of a checkpoint; raises ``CheckpointError`` where its weights do not fit."""
-    from graph.policy import PolicyShape, SignalPolicy
-    from learner.checkpoints import check_shapes
-
-    try:
-        model = SignalPolicy(PolicyShape(**checkpoint["shape"]))
-    except TypeError as error:
-        raise UsageError(f"--controller {name}: was written by another version of this program ({error})") from error
-    check_shapes(model.state_dict(), checkpoint["model"])
-    model.load_state_dict(checkpoint["model"])
-    return Policy.of(name, model, checkpoint["radius"], sampled=sampled)
 
 
 def choose_conditions(options: argparse.Namespace, trained: Sequence[dict[str, Any]]) -> Conditions:
@@ -180,39 +120,128 @@ def choose_conditions(options: argparse.Namespace, trained: Sequence[dict[str, A
         if len(set(values)) > 1:
             raise UsageError(f"{flag}: must be given, the policies were trained with {' and '.join(map(str, values))}")
         flags += [f"{flag}={value}" for value in values[:1]]
+    # Never a checkpoint's own: what it was trained with was varied so that it copes with the scenario as it is.
+    flags += [f"--demand-scale={options.demand_scale}", f"--departure-jitter={options.departure_jitter}"]
     env = config.load(flags).env
-    return Conditions(**{name: getattr(env, name) for name in SETTINGS})
+    return Conditions(**{name: getattr(env, name) for name in (*SETTINGS, "demand_scale", "departure_jitter")})
+
+
+def measure(options: argparse.Namespace, study: Study) -> list[Episode]:
+    """Let every controller act on every seed, print what came out, and write it down where it is wanted."""
+    from report.delays import busiest_moment
+
+    folder = make_folder("--out", options.out) if options.out is not None else None
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    recordings = []
+    with progress("episodes", len(study.controllers) * (len(seeds) + (folder is not None))) as advance:
+        where = study.scenario, study.network, study.controllers
+        episodes = evaluate(*where, seeds, study.conditions, on_episode=advance, **study.limits)
+        if folder is not None:
+            begin, end = study.conditions.window(study.scenario)
+            worst = max(begin, min(begin + busiest_moment(episodes, COURSE_BIN), end - DIAGRAM_SECONDS))
+            recordings = study.record(seeds[0], Lens(worst, min(end, worst + DIAGRAM_SECONDS), 1.0), advance)
+    report(options, study, episodes, recordings)
+    return episodes
+
+
+def report(
+    options: argparse.Namespace, study: Study, episodes: Sequence[Episode], recordings: Sequence[Recording]
+) -> None:
+    """Print and write what came out."""
+    from rich.console import Console
+
+    from report import folder, records, tables
+
+    about = {"scenario": options.scenario, "conditions": asdict(study.conditions)}
+    facts = records.as_dict(episodes, **about, gridlock=GRIDLOCK, course_bin_seconds=COURSE_BIN)
+    if options.json:
+        print(json.dumps(facts, indent=2, allow_nan=False))
+    else:
+        tables.show(episodes, Console(), title=f"Delay on {options.scenario}", details=True)
+    if options.out is not None:
+        with writing("--out", options.out):
+            for trouble in folder.write(options.out, facts, episodes, recordings, COURSE_BIN, options.scenario):
+                print(trouble, file=sys.stderr)
+
+
+def film(options: argparse.Namespace, study: Study) -> None:
+    """Film the first seed's traffic under every controller, side by side."""
+    from report.film import FRAMES_PER_SECOND, write
+
+    path: Path = options.video
+    make_folder("--video", path.parent)
+    begin, end = study.conditions.window(study.scenario)
+    lens = Lens(begin, end, (end - begin) / (options.video_seconds * FRAMES_PER_SECOND[path.suffix]))
+    with progress("recordings", len(study.controllers)) as advance:
+        recordings = study.record(options.first_seed, lens, advance)
+    with writing("--video", path):
+        write(path, recordings)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def show(options: argparse.Namespace, study: Study) -> None:
+    """Show the first seed's traffic under the one controller in sumo-gui."""
+    if not os.environ.get("DISPLAY"):
+        raise UsageError("--gui: there is no display (DISPLAY is not set); --video FILE films it without one")
+    try:
+        session = open_window(study.scenario, study.conditions.time_to_teleport, options.gui_delay)
+    except SumoError as error:
+        raise UsageError(f"--gui: {error}; --video FILE films it without a display") from error
+    with closing(session):
+        try:
+            show_episode(session, study.controllers[0], options.first_seed, study.conditions)
+        except SumoError as error:  # whoever looked on has seen enough, it seems
+            print(f"the window was closed before the end: {error}", file=sys.stderr)
+
+
+def draw_curves(options: argparse.Namespace, episodes: Sequence[Episode]) -> None:
+    """Draw how groups of runs have learned, and how the first controller does if there was one."""
+    from learner import metrics
+    from report.curves import learning_curves
+    from report.statistics import Summary, by_controller
+
+    groups = {
+        f"{runs[0].name} to {runs[-1].name}" if len(runs) > 1 else runs[0].name: [
+            metrics.read(folder / metrics.FILE_NAME) for folder in runs
+        ]
+        for runs in options.curves
+    }
+    name, own = next(iter(by_controller(episodes).items()), ("", []))
+    baseline = Summary.of(episode.delay for episode in own) if own else None
+    path = make_folder("--out", options.out) / "learning-curves.png"
+    with writing("--out", path):
+        learning_curves(path, groups, baseline, "Learning", name)
+    if not options.json:
+        print(path)
+
+
+def make_folder(flag: str, path: Path) -> Path:
+    """A folder for what is to be written, before anything takes time."""
+    with writing(flag, path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[Episode], None]]:
-    """A bar on stderr that advances with each episode; nothing where stderr is no terminal."""
+def writing(flag: str, path: Path) -> Iterator[None]:
+    """What the disk refuses becomes a ``UsageError`` that names the flag."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{flag} {path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
+    """A bar on stderr that advances with each call; nothing where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda _: bar.advance(task)
-
-
-def report(options: argparse.Namespace, conditions: Conditions, episodes: Sequence[Episode]) -> None:
-    """Print and write what came out."""
-    from rich.console import Console
-
-    from learner import report
-
-    about = {"scenario": options.scenario, "conditions": asdict(conditions)}
-    record = json.dumps(report.as_dict(episodes, **about), indent=2, allow_nan=False)
-    if options.json:
-        print(record)
-    else:
-        report.show(episodes, Console(), title=f"Delay on {options.scenario}")
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "report.json").write_text(record + "\n", encoding="utf-8")
-        report.comparison(options.out / "report.png", episodes, title=f"Delay on {options.scenario}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ stop = StopRequest()
 if __name__ == "__main__":
     stop.install()
 
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,21 @@ from rich.console import Console
 import config
 from buffers import BrokenOrderError, SharedMemoryError, Slots, WeightsChannel
 from buffers.children import end_helpers
+from closing import ClosingTable
 from collectors.control import lock_run_folder
 from collectors.errors import CollectorError, EvaluationError, RunInUseError
-from collectors.evaluation import Conditions, Policy, evaluate
+from collectors.evaluation import Conditions, Policy
 from collectors.holds import SUSPENDED
+from collectors.places import find_places, names_in
 from collectors.plan import CollectionPlan
 from collectors.pool import Pool
 from collectors.processes import ProcessPool, sumo_limits
 from collectors.serial import SerialPool
 from config import LearnerSettings, RunSettings, Settings, SettingsError
 from dashboard import DashboardError
-from envs import ScenarioError, SumoError, SumoMissingError, find, probe
+from envs import ScenarioError, SumoError, SumoMissingError
 from graph import Batches, ExperienceDataset, LoaderError, PolicyShape, SignalPolicy, Topology
-from learner import checkpoints, metrics, report
+from learner import checkpoints, metrics
 from learner.display import Display, Target
 from learner.errors import (
     CheckpointError,
@@ -51,7 +52,7 @@ from learner.errors import (
     RankLostError,
     UnwritableError,
 )
-from learner.files import write_atomically
+from learner.files import write_atomically, writing
 from learner.losses import LossWeights
 from learner.progress import Progress
 from learner.steps import agreed_steps
@@ -87,6 +88,9 @@ def main(argv: Sequence[str]) -> int:
             this_run.train()
             this_run.report()
         return 0
+    except StopRequestedError:
+        print("stopped on request, before anything had begun")
+        return 0
     except _FAILED as error:
         print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 1
@@ -103,19 +107,22 @@ class Run:
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings = settings
         self.world = world
+        self._stop_early()
         torch.manual_seed(settings.run.seed)
         self.collectors = num_collectors(settings, world)
         busy = min(self.collectors, settings.collection.num_envs)
         torch.set_num_threads(max(1, cores() // world.local_size - busy))
-        self.scenario = find(settings.env.scenario)
-        self.network = probe(self.scenario, sumo_limits(settings.collection.stall_limit)["start_limit"])
+        check_shares(settings, world)
+        self.places = find_places(settings.env.scenario, sumo_limits(settings.collection.stall_limit)["start_limit"])
+        self.maps = [place.name for place in self.places]
+        self._stop_early()
         self.shape = PolicyShape(history=settings.graph.history, **settings.policy.model_dump())
-        self.learner = make_learner(settings.learner, world, self.shape)
+        self.learner = make_learner(settings.learner, world, self.shape, self.maps)
         self.folder = agree_on_folder(settings.run, world)
         with ExitStack() as parts:  # ends those that are there when one cannot be made
             if world.is_first:
                 parts.callback(os.close, claim_folder(settings.run, self.folder))
-            self.progress = Progress()
+            self.progress = Progress(maps=self.maps)
             self.resumed_from: Path | None = None
             self._reseeded = ""  # what is to be said of the seed
             if settings.run.resume:
@@ -145,12 +152,16 @@ class Run:
         self._written_at = self._saved_at = time.monotonic()
         self._paused = False
 
+    def _stop_early(self) -> None:
+        """Leave where nothing has begun yet and a stop is wanted; several ranks meet first, or one would be missed."""
+        if self.world.size == 1:
+            stop.raise_if_requested()
+
     def _plan(self) -> CollectionPlan:
         """What collectors are told."""
         env, collection = self.settings.env, self.settings.collection
         return CollectionPlan(
-            scenario=self.scenario,
-            network=self.network,
+            places=self.places,
             backend=env.backend,
             simulation=env.model_dump(exclude={"scenario", "task", "backend"}) | sumo_limits(collection.stall_limit),
             fragment_length=collection.fragment_length,
@@ -166,10 +177,10 @@ class Run:
 
     def _slots(self) -> Slots:
         """Shared memory for fragments: as many slots per env as it may have unread fragments."""
-        collection, layout = self.settings.collection, self.plan.layout()
+        collection = self.settings.collection
         slots_per_env = -(-collection.queue_size // collection.num_envs)
         return Slots(
-            layout,
+            self.plan.layouts(),
             collection.num_envs,
             slots_per_env=slots_per_env,
             readers=max(1, self.settings.graph.loader_workers),
@@ -190,7 +201,7 @@ class Run:
         graph = self.settings.graph
         dataset = ExperienceDataset(
             self.slots,
-            Topology.of(self.network),
+            [Topology.of(place.network) for place in self.places],
             batch_fragments=self.settings.learner.batch_fragments,
             radius=self.plan.radius,
             history=graph.history,
@@ -360,17 +371,17 @@ class Run:
             raise SettingsError(f"--resume: {path}: {error}; {flags}") from error
         seed = self.settings.run.seed
         self._reseeded = "" if state["seed"] == seed else f", made with seed {state['seed']}; from now on {seed}"
-        self.progress = Progress(state["counters"], state.get("windows"))
+        self.progress = Progress(state["counters"], state.get("windows"), self.maps)
         torch.set_rng_state(state["random"])
         self.resumed_from = path
 
     def _headline(self) -> str:
         """What is about to happen, for people."""
-        network, collection = self.network, self.settings.collection
+        collection = self.settings.collection
         processes = min(self.collectors, collection.num_envs)
         lines = [
-            f"{self.scenario.name}: {len(network.signals)} signals with {network.num_phases} green phases, "
-            f"{network.road_lanes} lanes; {collection.num_envs} simulations over {self.settings.env.backend} in "
+            *map(str, self.places),
+            f"{collection.num_envs} simulations over {self.settings.env.backend} in "
             f"{processes or 'this'} process{'es' if processes > 1 else ''}",
             f"run folder {self.folder}; from another terminal: python -m collectors status --run-dir {self.folder}",
         ]
@@ -378,9 +389,6 @@ class Run:
             lines.append(f"goes on from {self.resumed_from}: {self.progress.decisions:,} decisions{self._reseeded}")
         if self.station.page is not None:
             lines.append(f"web page {self.station.page}")
-        fixed = [f"{signal.id} ({signal.why_fixed})" for signal in network.fixed_signals]
-        if fixed:
-            lines.insert(1, f"{len(fixed)} signals run their own program: {', '.join(fixed[:5])}")
         return "\n".join(lines)
 
     def _say_digests(self) -> None:
@@ -390,38 +398,39 @@ class Run:
         self.display.message(f"weights after version {self.learner.version}: {', '.join(digests)} ({same})")
 
     def report(self) -> None:
-        """Hold the policy against the network's own programs, on seeds that nobody was trained on."""
-        seeds = range(1, self.settings.run.eval_seeds + 1)
+        """Hold the policy against the networks' own programs, on seeds that nobody was trained on."""
         self.pool.close()  # its cores are needed now
-        if not self.world.is_first or not seeds or stop.requested:
+        if not self.world.is_first or not self.settings.run.eval_seeds or stop.requested:
             return
         env = self.settings.env
-        policy = Policy.of("policy", self.learner.policy, self.plan.radius)
-        conditions = Conditions(**env.model_dump(exclude={"scenario", "task", "reward"}))
-        print(f"evaluating the policy against the network's own programs, unseen seeds 1 to {len(seeds)} …", flush=True)
-        try:
-            episodes = evaluate(
-                self.scenario, self.network, ["fixed", policy], seeds, conditions, on_wait=stop.raise_if_requested
-            )
-        except StopRequestedError:
-            return
-        about = {"scenario": self.scenario.name, "decisions": self.progress.decisions, **env.model_dump()}
-        summary = report.as_dict(episodes, "fixed", **about)
-        report.show(episodes, Console(), "fixed", title=f"{self.scenario.name}, unseen seeds")
-        with writing(self.folder / "report.json") as path:
-            write_atomically(path, json.dumps(summary, indent=2).encode())
-        rows = metrics.read(self.folder / metrics.FILE_NAME)
-        fixed = report.Summary.of(episode.delay for episode in episodes if episode.controller == "fixed")
-        with writing(self.folder / "report.png") as path:
-            report.learning_curve(path, rows, fixed, title=f"{self.scenario.name}, run {self.folder}")
-        print(f"learning curve: {self.folder / 'report.png'}; all figures: {self.folder / 'report.json'}")
+        in_training = {"demand_scale", "departure_jitter"}  # what is evaluated is the scenario as it is
+        table = ClosingTable(
+            Policy.of("policy", self.learner.average, self.plan.radius),
+            Conditions(**env.model_dump(exclude={"scenario", "task", "reward", *in_training})),
+            range(1, self.settings.run.eval_seeds + 1),
+            on_wait=stop.raise_if_requested,
+        )
+        about = {"decisions": self.progress.decisions, **env.model_dump(exclude=in_training)}
+        with suppress(StopRequestedError):
+            table.fill(self.places)
+            table.write(self.folder, about)
 
     def close(self) -> None:
         """End everything that this run has started."""
         self._parts.close()
 
 
-def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) -> Learner:
+def check_shares(settings: Settings, world: World) -> None:
+    """See that every scenario has a simulation; raises ``SettingsError``."""
+    scenarios, envs = len(names_in(settings.env.scenario)), settings.collection.num_envs
+    if scenarios > envs * world.size:
+        least = -(-scenarios // world.size)
+        raise SettingsError(
+            f"--num-envs {envs}: must be at least {least}, so that each of {scenarios} scenarios has a simulation"
+        )
+
+
+def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape, maps: Sequence[str]) -> Learner:
     """A policy with fresh weights, and what teaches it."""
     weights = LossWeights(
         discount=settings.discount,
@@ -429,6 +438,8 @@ def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) ->
         entropy=settings.entropy,
         rho_clip=settings.rho_clip,
         c_clip=settings.c_clip,
+        trace=settings.trace,
+        ratio_clip=settings.ratio_clip,
     )
     return Learner(
         SignalPolicy(shape),
@@ -438,6 +449,10 @@ def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape) ->
         gradient_clip=settings.gradient_clip,
         amp=settings.amp,
         max_lag=settings.max_lag,
+        reuse=settings.reuse,
+        replay=settings.replay,
+        averaging=settings.averaging,
+        maps=maps,
     )
 
 
@@ -461,15 +476,6 @@ def claim_folder(settings: RunSettings, folder: Path) -> int:
             f"--run-dir {folder}: holds another run; add --resume to go on with it, or name a new folder"
         )
     return lock
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Around writing a file of the run; what the disk refuses becomes ``UnwritableError``."""
-    try:
-        yield path
-    except OSError as error:
-        raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def as_recipe(settings: Settings) -> Settings:

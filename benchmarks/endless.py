@@ -17,7 +17,7 @@ class Endless(ExperienceDataset):
     def __init__(self, frames: Sequence[Frame], topology: Topology, fragments: int) -> None:
         signals, rows = topology.num_signals, sum(len(frame.lanes) for frame in frames)
         slots = Slots(fragment_layout(signals, topology.num_phases, len(frames) - 1, rows), 1, 1)
-        super().__init__(slots, topology, batch_fragments=fragments, radius=0.0)
+        super().__init__(slots, [topology], batch_fragments=fragments, radius=0.0)
         self._fragment = written(frames, slots)
         self._fragments = fragments
 

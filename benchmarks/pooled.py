@@ -21,6 +21,7 @@ from benchmarks.networks import extent
 from benchmarks.usage import Meter
 from buffers import Slots, WeightsChannel
 from buffers.children import end_helpers
+from collectors.places import Place
 from collectors.plan import CollectionPlan
 from collectors.processes import ProcessPool
 from config import Settings
@@ -44,8 +45,7 @@ class Collectors:
         scenario = find(network)
         shape = PolicyShape(history=defaults.graph.history, **defaults.policy.model_dump())
         plan = CollectionPlan(
-            scenario=scenario,
-            network=probe(scenario),
+            places=(Place(scenario, probe(scenario)),),
             backend=backend,
             simulation=defaults.env.model_dump(exclude={"scenario", "task", "backend"})
             | {"decision_interval": interval, "episode_seconds": seconds},
@@ -58,7 +58,7 @@ class Collectors:
             vector = initial_weights(shape, weights)
             slots_per_env = -(-defaults.collection.queue_size // envs)
             count = envs if backend == "libsumo" else min(envs, cores())  # as train_rl.py has it
-            self._slots = parts.enter_context(closing(Slots(plan.layout(), envs, slots_per_env, collectors=count)))
+            self._slots = parts.enter_context(closing(Slots(plan.layouts(), envs, slots_per_env, collectors=count)))
             channel = parts.enter_context(closing(WeightsChannel(len(vector))))
             channel.publish(vector, 1)
             self._pool = parts.enter_context(closing(ProcessPool(plan, self._slots, channel, envs)))

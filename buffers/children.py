@@ -90,8 +90,10 @@ def kill_forkserver() -> None:
 def end_helpers() -> None:
     """End the processes that ``multiprocessing`` keeps for us, now and not half a second after we have ended.
 
-    They come back when they are needed again. One that does not end is killed.
+    They come back when they are needed again. The forkserver may still be importing what nobody needs any more, and
+    would hear of its end only then: it is killed.
     """
+    kill_forkserver()
     with killed_after(_LAST_MOMENTS, _server._forkserver_pid), suppress(OSError):  # its socket has no name to remove
         _server._stop()
     with killed_after(_LAST_MOMENTS, resource_tracker._resource_tracker._pid):  # type: ignore[attr-defined]

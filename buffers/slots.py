@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -36,7 +37,8 @@ class Slots:
 
     Slots belong to envs, and every env has one collector and one reader, so that no slot is ever contended for: each
     state has one process that may end it, and no lock is needed. Env e is written by collector ``e % collectors`` and
-    read by reader ``e % readers`` (1 unless a loader has workers), which keeps the order of its fragments.
+    read by reader ``e % readers`` (1 unless a loader has workers), which keeps the order of its fragments. Where envs
+    simulate different networks there are several ``layouts``, dealt to them in turn; the largest settles the size.
 
     ``num_envs`` envs have their slots from the start; up to ``capacity`` envs can be given theirs later with
     ``furnish`` and taken away with ``strip``, by the pool's process, which alone counts them.
@@ -47,7 +49,7 @@ class Slots:
 
     def __init__(
         self,
-        layout: Layout,
+        layouts: Layout | Sequence[Layout],
         num_envs: int,
         slots_per_env: int,
         readers: int = 1,
@@ -56,13 +58,14 @@ class Slots:
         capacity: int | None = None,
         poison: bool = False,
     ) -> None:
-        self.layout = layout
+        self.layouts = (layouts,) if isinstance(layouts, Layout) else tuple(layouts)
+        self._slot_size = max(layout.size for layout in self.layouts)  # bytes
         self.capacity = capacity or num_envs
         self.collectors = collectors or self.capacity
         self.slots_per_env = slots_per_env
         self.readers = readers
         self.poison = poison
-        self._env_size = -(-slots_per_env * layout.size // mmap.PAGESIZE) * mmap.PAGESIZE  # bytes
+        self._env_size = -(-slots_per_env * self._slot_size // mmap.PAGESIZE) * mmap.PAGESIZE  # bytes
         count = self.capacity * slots_per_env
         # At once for all envs, so that a complaint names all that is needed.
         self._content = SharedMemory(self.capacity * self._env_size, occupied=num_envs * self._env_size)
@@ -88,14 +91,15 @@ class Slots:
 
     def _offset(self, slot: int) -> int:
         env, own = divmod(slot, self.slots_per_env)
-        return env * self._env_size + own * self.layout.size
+        return env * self._env_size + own * self._slot_size
 
     def _of(self, env: int) -> slice:
         return slice(env * self.slots_per_env, (env + 1) * self.slots_per_env)
 
     def views(self, slot: int) -> dict[str, NDArray[Any]]:
         """The arrays of a slot; views, not copies."""
-        return self.layout.views(self._content, self._offset(slot))
+        layout = self.layouts[slot // self.slots_per_env % len(self.layouts)]
+        return layout.views(self._content, self._offset(slot))
 
     def doorbell(self, env: int) -> Doorbell:
         """Rung when a slot of this env becomes free; envs that share a collector share it."""
@@ -147,7 +151,7 @@ class Slots:
     def release(self, slot: int) -> None:
         """Give a slot back that has been read; nothing may look at its arrays any more."""
         if self.poison:
-            self._content.array(np.uint8, self.layout.size, self._offset(slot))[:] = POISON
+            self._content.array(np.uint8, self._slot_size, self._offset(slot))[:] = POISON
         self._tickets["state"][slot] = State.FREE
         self.doorbell(slot // self.slots_per_env).ring()
 

@@ -207,7 +207,7 @@ def _resume(folder: Path, num_envs: int, result: Result) -> None:
     flags = ("--resume", "--backend", "traci", "--num-envs", str(num_envs), "--num-collectors", "1")
     with start(folder, *_SAVING, *flags) as run:
         learns(run)
-        status = wait_until(run, lambda status: "decisions" in status["figures"], "figures")
+        status = wait_until(run, lambda status: status["figures"].get("decisions", 0) > known, "another decision")
         decisions = status["figures"]["decisions"]
         ask(run, "stop")
         run.finish()

@@ -103,7 +103,7 @@ def _block(seconds: float, folder: Path, result: Result) -> None:
         learns(run)
         parent, other = rank_of(run, 0), rank_of(run, 1)
         other.suspend()
-        status = wait_until(run, lambda status: status["queue"]["ready"] == SLOTS, "a full queue, all slots")
+        status = wait_until(run, _is_starved, "a full queue, all slots, and collectors that wait")
         watch = _watch(parent.pid, status)
         took, least = 0.0, SLOTS
 
@@ -125,6 +125,12 @@ def _block(seconds: float, folder: Path, result: Result) -> None:
         learns(run)
         check_books(run, result)
         ends_well(run, result)
+
+
+def _is_starved(status: Status) -> bool:
+    """Whether nothing is left to do: the last thing to be done is to load another episode, after the last slot."""
+    own = [row["state"] for row in status["collectors"] if row["envs"]]
+    return status["queue"]["ready"] == SLOTS and set(own) == {"waiting"}
 
 
 def _watch(parent: int, status: Status) -> Watch:

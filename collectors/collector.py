@@ -20,7 +20,7 @@ from collectors.plan import CollectionPlan
 from collectors.setbacks import Setbacks
 from envs.errors import SumoError
 from envs.simulation import Simulation
-from graph.acting import Actor
+from graph.acting import Actors
 from graph.topology import Topology
 
 _MUCH_LONGER = 10.0  # times as long as loading has taken so far; more than SUMO is given, which is to be replaced first
@@ -31,8 +31,9 @@ class Collector:
     """Collects experience with its share of a pool's envs, in whatever process it lives.
 
     Collector c drives the envs c, c + C, c + 2 C, … of C collectors, as far as the board wants them. All of them act
-    with one forward pass, so that they share one version of the weights. New weights are read when ``fragment_length``
-    decisions have been made with the present ones; fragments that are open then end there: one fragment, one version.
+    at once, those of one network with one forward pass, so that they share one version of the weights. New weights are
+    read when ``fragment_length`` decisions have been made with the present ones; fragments that are open then end
+    there: one fragment, one version.
 
     An env whose SUMO dies, hangs or refuses loses the fragment in writing and gets another SUMO after a while, with a
     new episode; ``say`` is told, in one line. Raises ``SumoError`` when one fails at the very start, and
@@ -57,7 +58,7 @@ class Collector:
         self._row = board.rows[number]
         self._row["activity"] = Activity.STARTING
         self._beat()
-        self._actor = Actor(Topology.of(plan.network), plan.shape, plan.radius)
+        self._actors = Actors([Topology.of(place.network) for place in plan.places], plan.shape, plan.radius)
         self._version = 0
         self._left = 0  # decisions until new weights are read
         self._drivers: dict[int, EnvDriver] = {}
@@ -113,7 +114,7 @@ class Collector:
             driver.cut()
             driver.abandon()
             self._board.envs[env]["sumo"] = 0
-            self._actor.forget(env)
+            self._forget(env)
         for env in [env for env in self._due if env not in share]:
             del self._due[env]
 
@@ -139,11 +140,11 @@ class Collector:
 
     def _start(self, env: int) -> None:
         """Give an env a simulation; raises ``SumoError``."""
-        plan = self._plan
+        plan, place = self._plan, self._plan.place(env)
         record = self._board.envs[env]
         with self._loading():
             simulation = Simulation(
-                plan.scenario, plan.backend, network=plan.network, extra_options=plan.extra_options, **plan.simulation
+                place.scenario, plan.backend, network=place.network, extra_options=plan.extra_options, **plan.simulation
             )
         try:
             self._drivers[env] = EnvDriver(plan, env, self._slots, simulation, record, self._loading)
@@ -178,7 +179,7 @@ class Collector:
         driver = self._drivers.pop(env, None)
         if driver is not None:
             driver.abandon()
-            self._actor.forget(env)
+            self._forget(env)
         record = self._board.envs[env]
         record["sumo"] = 0
         record["losses"] += 1
@@ -205,20 +206,21 @@ class Collector:
         if not acting:
             self._left = 0  # nothing is open: whenever it goes on, it may as well be with the newest weights
             return False
-        actions, log_probs = self._actor.act(
+        choices = self._actors.act(
+            [self._plan.map_of(driver.env) for driver in acting],
             [driver.env for driver in acting],
             [driver.frame for driver in acting],
             [driver.generator for driver in acting],
         )
         # All simulations run while the first reply is awaited.
-        for driver, chosen in zip(acting, actions, strict=True):
+        for driver, (actions, _) in zip(acting, choices, strict=True):
             try:
-                driver.send(chosen)
+                driver.send(actions)
             except SumoError as error:
                 self._lose(driver.env, error)
-        for driver, chosen, log_prob in zip(acting, actions, log_probs, strict=True):
+        for driver, (actions, log_probs) in zip(acting, choices, strict=True):
             if driver.env in self._drivers:
-                self._conclude(driver, chosen, log_prob)
+                self._conclude(driver, actions, log_probs)
         self._left -= 1
         return True
 
@@ -253,9 +255,13 @@ class Collector:
         """Take note of it when an env is in another episode than ``before``."""
         if driver.episode != before:
             self._row["episodes"] += 1
-            self._actor.forget(driver.env)
+            self._forget(driver.env)
             if driver.env in self._setbacks:
                 self._setbacks[driver.env].forget()
+
+    def _forget(self, env: int) -> None:
+        """Nothing before what comes now belongs to the episode of this env."""
+        self._actors.forget(self._plan.map_of(env), env)
 
     def _renew(self) -> None:
         """End all open fragments and read the newest weights."""
@@ -263,7 +269,7 @@ class Collector:
             driver.cut()
         if self._weights.version != self._version:
             vector, self._version = self._weights.read()
-            self._actor.policy.load(vector)
+            self._actors.load(vector)
             self._row["version"] = self._version
         self._left = self._plan.fragment_length
 

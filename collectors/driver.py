@@ -104,7 +104,7 @@ class EnvDriver:
         self.frame = outcome.frame
         self._decision += 1
         if outcome.terminated or outcome.truncated:
-            seconds = outcome.frame.time - self._plan.scenario.begin
+            seconds = outcome.frame.time - self._simulation.scenario.begin
             summary = {**self._simulation.info(), "seconds": seconds}
             self._writer.end_episode(outcome.terminated, outcome.truncated, summary)
             self.cut()

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
-import time
-import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
-import torch
-
-from buffers.children import follow_parent, start_forkserver
-from collectors.episodes import Conditions, Episode, Policy, run_episode
-from collectors.errors import EvaluationError
-from envs.errors import ScenarioError
+from collectors.episodes import Conditions, record_episode, run_episode
+from collectors.measures import Episode
+from collectors.policies import Policy, name_of
+from collectors.side_by_side import run_all
 from envs.network import Network
+from envs.recording import Lens, Recording
 from envs.scenarios import Scenario
-from machine import cores
 
-__all__ = ["Conditions", "Episode", "Policy", "evaluate"]
-
-_LOOK = 0.5  # s until it looks whether somebody wants it to end
-_PRELOAD = ["collectors.preload", "collectors.evaluation"]  # torch and our rooms, imported once for all processes
+__all__ = ["Conditions", "Episode", "Policy", "evaluate", "record"]
 
 
 def evaluate(
@@ -50,107 +38,62 @@ def evaluate(
     Raises ``ScenarioError`` where there is nothing to control or no vehicle, and ``EvaluationError`` with the traceback
     of an episode that failed, or with what befell one that died or took too long.
     """
-    names = [controller if isinstance(controller, str) else controller.name for controller in controllers]
+    _check_names(controllers)
+    jobs = [_Job(scenario, network, c, seed, conditions) for c in controllers for seed in seeds]
+    return run_all(jobs, processes=processes, timeout=timeout, on_result=on_episode, on_wait=on_wait)
+
+
+def record(
+    scenario: Scenario,
+    network: Network | None,
+    controllers: Sequence[str | Policy],
+    seed: int,
+    lens: Lens,
+    conditions: Conditions = Conditions(),  # noqa: B008 - frozen
+    *,
+    processes: int | None = None,
+    timeout: float = 600.0,
+    on_recording: Callable[[Recording], None] | None = None,
+) -> list[Recording]:
+    """Record what every controller makes of one seed's traffic, as ``evaluate`` would run it; raises as that does."""
+    _check_names(controllers)
+    jobs = [_RecordingJob(_Job(scenario, network, c, seed, conditions), lens) for c in controllers]
+    return run_all(jobs, processes=processes, timeout=timeout, on_result=on_recording)
+
+
+def _check_names(controllers: Sequence[str | Policy]) -> None:
+    names = list(map(name_of, controllers))
     if len(set(names)) < len(names):
         raise ValueError(f"controllers {', '.join(names)}: each must have a name of its own")
-    jobs = [
-        _Job(scenario, network, controller, seed, conditions, number)
-        for number, (controller, seed) in enumerate((c, s) for c in controllers for s in seeds)
-    ]
-    done: dict[int, Episode] = {}
-    waiting, running = deque(jobs), list[_Running]()
-    most = processes or cores()
-    try:
-        while waiting or running:
-            while waiting and len(running) < most:
-                running.append(_Running(waiting.popleft(), timeout))
-            if on_wait is not None:
-                on_wait()
-            for ended in _next_ended(running):
-                episode = ended.result()
-                running.remove(ended)
-                done[ended.job.number] = episode
-                if on_episode is not None:
-                    on_episode(episode)
-    finally:
-        for still in running:
-            still.kill()
-    return [done[job.number] for job in jobs]
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
+    """One episode to be measured."""
+
     scenario: Scenario
     network: Network | None
     controller: str | Policy
     seed: int
     conditions: Conditions
-    number: int
 
     def __str__(self) -> str:
-        name = self.controller if isinstance(self.controller, str) else self.controller.name
-        return f"{name} on scenario {self.scenario.name}, seed {self.seed}"
+        return f"{name_of(self.controller)} on scenario {self.scenario.name}, seed {self.seed}"
+
+    def run(self) -> Episode:
+        return run_episode(self.scenario, self.network, self.controller, self.seed, self.conditions)
 
 
-class _Running:
-    """An episode under way in its own process."""
+@dataclass(frozen=True, eq=False)
+class _RecordingJob:
+    """One episode to be recorded."""
 
-    def __init__(self, job: _Job, timeout: float) -> None:
-        context = multiprocessing.get_context("forkserver")
-        start_forkserver(_PRELOAD)
-        self.job = job
-        self.timeout = timeout
-        self.connection, theirs = context.Pipe(duplex=False)
-        self.process: BaseProcess = context.Process(
-            target=_run, args=(job, theirs), name=f"episode-{job.number}", daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        self.deadline = time.monotonic() + timeout
+    episode: _Job
+    lens: Lens
 
-    def result(self) -> Episode:
-        """What has come out of it; raises what went wrong."""
-        if not self.connection.poll():
-            raise EvaluationError(f"{self.job} has not ended within {self.timeout:g} s")
-        try:
-            outcome: Episode | ScenarioError | str = self.connection.recv()
-        except EOFError:
-            self.process.join(1.0)
-            raise EvaluationError(
-                f"{self.job}: its process died with exit code {self.process.exitcode} and left no traceback: "
-                "it was killed, or the machine ran out of memory"
-            ) from None
-        if isinstance(outcome, ScenarioError):
-            raise outcome
-        if isinstance(outcome, str):
-            raise EvaluationError(f"{self.job} failed:\n{outcome}")
-        self.process.join(1.0)
-        self.kill()
-        return outcome
+    def __str__(self) -> str:
+        return str(self.episode)
 
-    def kill(self) -> None:
-        """End it at once, and its SUMO with it; harmless where it has ended."""
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
-
-
-def _next_ended(running: Sequence[_Running]) -> list[_Running]:
-    """Those that have ended or exceed their time, after a wait for them of at most ``_LOOK``."""
-    patience = min(_LOOK, max(0.0, min(one.deadline for one in running) - time.monotonic()))
-    ready = wait([one.connection for one in running], timeout=patience)
-    now = time.monotonic()
-    return [one for one in running if one.connection in ready or now >= one.deadline]
-
-
-def _run(job: _Job, connection: Connection) -> None:
-    """The process of one episode, from start to end."""
-    follow_parent()
-    torch.set_num_threads(1)
-    try:
-        connection.send(run_episode(job.scenario, job.network, job.controller, job.seed, job.conditions))
-    except ScenarioError as error:
-        connection.send(error)
-    except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
-        connection.send(traceback.format_exc())
-        sys.exit(1)
+    def run(self) -> Recording:
+        one = self.episode
+        return record_episode(one.scenario, one.network, one.controller, one.seed, one.conditions, self.lens)

@@ -9,8 +9,8 @@ import numpy as np
 
 from buffers.fragments import fragment_layout
 from buffers.layout import Layout
+from collectors.places import Place
 from envs.network import Network
-from envs.scenarios import Scenario
 from graph.policy import PolicyShape
 
 RESERVED_SEEDS = 2**16  # SUMO seeds below are for evaluation and never trained on
@@ -21,13 +21,13 @@ _TYPICAL_DENSITY = 1 / 40.0  # vehicles per m of lane: beyond it a fragment ends
 class CollectionPlan:
     """How experience is collected; the same for all collectors of a run.
 
-    ``simulation`` are the settings of ``envs.Simulation``; ``first_env`` and ``env_stride`` number a rank's envs within
-    the whole run; ``first_episode`` is where episodes are counted from, so that a resumed run meets new ones.
-    ``restart_limit`` is how often a SUMO or a collector may fail without an episode that ends in between.
+    Envs are dealt to the ``places`` in turn, by their numbers within the whole run; ``first_env`` and ``env_stride``
+    number those of a rank. ``simulation`` are the settings of ``envs.Simulation``; ``first_episode`` is where episodes
+    are counted from, so that a resumed run meets new ones. ``restart_limit`` is how often a SUMO or a collector may
+    fail without an episode that ends in between.
     """
 
-    scenario: Scenario
-    network: Network
+    places: tuple[Place, ...]
     backend: str
     simulation: dict[str, Any]
     fragment_length: int
@@ -41,19 +41,29 @@ class CollectionPlan:
     restart_limit: int = 5
     extra_options: tuple[str, ...] = field(default=())
 
-    def layout(self) -> Layout:
-        """The layout of a slot: large enough for two frames of a network full to the brim, whatever the rest."""
-        typical = self.slot_vehicles or int(self.network.lane_length.sum() * _TYPICAL_DENSITY) + 64
-        rows = max((self.fragment_length + 1) * typical, 2 * self.network.jam_capacity)
+    def layouts(self) -> tuple[Layout, ...]:
+        """The layouts of slots: that of env e is number ``e % len(places)``."""
+        return tuple(self._layout(self.place(env).network) for env in range(len(self.places)))
+
+    def _layout(self, network: Network) -> Layout:
+        """A slot that is large enough for two frames of a network full to the brim, whatever the rest."""
+        typical = self.slot_vehicles or int(network.lane_length.sum() * _TYPICAL_DENSITY) + 64
+        rows = max((self.fragment_length + 1) * typical, 2 * network.jam_capacity)
         if self.slot_vehicles is not None:
             rows = (self.fragment_length + 1) * self.slot_vehicles
-        return fragment_layout(
-            len(self.network.signals), self.network.num_phases, self.fragment_length, vehicle_rows=rows
-        )
+        return fragment_layout(len(network.signals), network.num_phases, self.fragment_length, vehicle_rows=rows)
 
     def env_number(self, env: int) -> int:
         """The number of this rank's env ``env`` in the whole run."""
         return self.first_env + env * self.env_stride
+
+    def map_of(self, env: int) -> int:
+        """The number of the place of this rank's env ``env``."""
+        return self.env_number(env) % len(self.places)
+
+    def place(self, env: int) -> Place:
+        """Where this rank's env ``env`` is simulated."""
+        return self.places[self.map_of(env)]
 
     def seeds(self, env: int, episode: int) -> tuple[int, np.random.Generator]:
         """SUMO's seed and the generator that samples actions, for one episode of one env."""

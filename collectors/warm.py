@@ -27,6 +27,9 @@ def warm_up() -> None:
         phase_start=np.array([0, 2], np.int32),
         phase_signal=np.zeros(2, np.int32),
         phase_lanes=np.zeros((1, 2), np.int32),
+        approaches=np.zeros((1, 2), np.int32),
+        approach_distance=np.zeros(1, np.float32),
+        lane_signal=np.zeros(1, np.int32),
         neighbours=np.zeros((0, 2), np.int32),
     )
     vehicles, lanes, _ = decode_vehicles(b"", 0, 0, LaneIndex(network.lane_ids))

@@ -49,6 +49,7 @@ _FIGURES = (
     ("memory_budget", "platoon_memory_budget_bytes", "Memory that the rank may use."),
     ("elapsed", "platoon_elapsed_seconds", "Training time of this start, without pauses."),
 )
+_DELAY_ON = "delay/"  # and a scenario's name: in the figures where there are several
 _OF_COLLECTORS = (
     ("decisions", "platoon_collector_decisions", "Decisions collected by all simulations of a collector."),
     ("restarts", "platoon_collector_restarts", "Times that a collector or one of its SUMOs was replaced."),
@@ -82,6 +83,7 @@ class _Ranks(Collector):
         figures = [{**rank.get("figures", {}), "rank": rank["rank"]} for rank in answering]
         for key, name, meaning in _FIGURES_OF_THE_RUN:
             yield _filled(GaugeMetricFamily(name, meaning), (([], rank.get(key)) for rank in figures[:1]))
+        yield from self._of_scenarios(figures)
         for key, name, meaning in _FIGURES:
             yield _filled(GaugeMetricFamily(name, meaning, labels=["rank"]), _per_rank(figures, key))
         yield _filled(
@@ -93,6 +95,16 @@ class _Ranks(Collector):
             ),
         )
         yield from self._of_collectors(answering)
+
+    def _of_scenarios(self, figures: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+        # Only where there are several; every rank knows those of all ranks.
+        own = {key: value for key, value in next(iter(figures), {}).items() if key.startswith(_DELAY_ON)}
+        if own:
+            meaning = "Mean delay of trips in recent episodes of a scenario, of all ranks together."
+            yield _filled(
+                GaugeMetricFamily("platoon_scenario_delay_seconds", meaning, labels=["scenario"]),
+                (([key.removeprefix(_DELAY_ON)], value) for key, value in own.items()),
+            )
 
     def _of_collectors(self, ranks: Sequence[dict[str, Any]]) -> Iterator[Metric]:
         # A collector without envs was scaled away: it is not down, it is not wanted.

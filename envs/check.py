@@ -154,6 +154,13 @@ def _notes(scenario: Scenario, network: Network, demand: Demand) -> list[str]:
         )
     if not config.names_end:
         notes.append(f"its configuration names no end: episodes end at {scenario.end:g} s")
+    if config.scale != 1:
+        notes.append(f"its configuration scales its demand by {config.scale:g}, which --demand-scale multiplies")
+    if config.departure_jitter:
+        notes.append(
+            f"its configuration delays departures by up to {config.departure_jitter:g} s, "
+            "which counts unless --departure-jitter is more"
+        )
     if config.outputs:
         notes.append(
             f"every simulation overwrites the results that its configuration asks for: {', '.join(config.outputs)}"

@@ -22,7 +22,8 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
     """All controllable signals of one scenario, steered together.
 
     ``scenario`` is a name (``python -m envs list``) or the path of a ``.sumocfg``; ``backend`` is ``"traci"`` or
-    ``"libsumo"``; the other settings are those of ``envs.simulation.Simulation``.
+    ``"libsumo"``; the other settings are those of ``envs.simulation.Simulation``, ``demand_scale="0.8:1.2"`` and
+    ``departure_jitter=30.0`` among them: a seed then also decides how many vehicles come, and when.
 
     - Action: the wanted green phase of each signal, int64 [S]. Yellow and minimum green are kept by the env.
     - Observation, with P the green phases of all signals together: ``vehicles`` float32 [V, 9] (x m, y m, speed m/s,

@@ -28,6 +28,7 @@ from envs.session import (
     install_programs,
     simulation_options,
 )
+from envs.variation import AS_IT_IS, Variation
 
 # What fills the columns from SPEED to CONTROLLED.
 _GETTERS = ("getSpeed", "getAcceleration", "getAngle", "getLanePosition", "getWaitingTime")
@@ -51,8 +52,8 @@ class _Lanes(dict[str, int]):
 class LibsumoSession:
     """The one libsumo simulation of this process; see ``envs.session.Session`` for what each method does.
 
-    Raises ``SumoError`` where another libsumo simulation lives in this process, and with SUMO's last words when it
-    refuses. A crash of SUMO ends this process.
+    ``variation`` is drawn from at each reset. Raises ``SumoError`` where another libsumo simulation lives in this
+    process, and with SUMO's last words when it refuses. A crash of SUMO ends this process.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LibsumoSession:
         time_to_teleport: float = -1.0,
         network: Network | None = None,
         extra_options: Sequence[str] = (),
+        variation: Variation = AS_IT_IS,
     ) -> None:
         # libsumo looks for its schema files while it is imported.
         os.environ.setdefault("SUMO_HOME", str(sumo.home()))
@@ -69,6 +71,7 @@ class LibsumoSession:
         if libsumo.isLoaded():
             raise SumoError("libsumo holds one simulation per process and this process has one: use --backend traci")
         self.scenario = scenario
+        self._variation = variation
         self.pids: list[int] = []
         self.client = libsumo
         self._broken = (libsumo.TraCIException, libsumo.FatalTraCIError)
@@ -78,7 +81,7 @@ class LibsumoSession:
         self._words = LastWords()
         try:
             with self._explained():
-                libsumo.start([str(sumo.binary("sumo")), *self._arguments(seed=0)])
+                libsumo.start([str(sumo.binary("sumo")), *self._arguments(0)])
                 self.network = network or read_network(libsumo)
         except BaseException:
             self.close()  # a simulation that failed to load would still count as the one of this process
@@ -87,14 +90,14 @@ class LibsumoSession:
         self._get_lane, self._get_position = _direct("getLaneID"), _direct("getPosition")
         self._getters = [_direct(name) for name in _GETTERS]
 
-    def _arguments(self, seed: int) -> list[str]:
+    def _arguments(self, seed: int, varied: Sequence[str] = ()) -> list[str]:
         time_to_teleport, extra = self._options
         log = f"/proc/self/fd/{self._words.fileno()}"
-        return [*simulation_options(self.scenario, seed, time_to_teleport, extra), "--error-log", log]
+        return [*simulation_options(self.scenario, seed, time_to_teleport, [*extra, *varied]), "--error-log", log]
 
     def reset(self, seed: int) -> None:
         with self._explained():
-            self.client.load(self._arguments(seed))
+            self.client.load(self._arguments(seed, self._variation.options(self.scenario, seed)))
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
         with self._explained():

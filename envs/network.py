@@ -7,9 +7,9 @@ user's configuration brings in count as well.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from envs.programs import green_states
 
 _NEIGHBOUR_REACH = 1000.0  # m: signals farther apart along the road than this are no neighbours
+_APPROACH = 300.0  # m before a stop line within which a lane leads to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Network:
     ``lane_length`` m, ``lane_speed`` m/s and ``lane_index`` (0: rightmost) are [L]; ``bounds`` is
     (x min, y min, x max, y max) in m. ``signals`` are those that can be controlled, ``fixed_signals`` the rest.
     Phases of all signals are numbered through: signal s owns phases ``phase_start[s]`` to ``phase_start[s + 1]``.
+
+    Roads of real cities are cut into pieces, and the last one before a stop line may be shorter than a car. So lanes
+    approach a phase when they lead to a stop line that it serves, over other lanes and junctions without signals, and
+    end less than 300 m before it.
     """
 
     lane_ids: tuple[str, ...]
@@ -71,6 +76,9 @@ class Network:
     phase_start: NDArray[np.int32]  # [S + 1]
     phase_signal: NDArray[np.int32]  # [P] the signal that owns each phase
     phase_lanes: NDArray[np.int32]  # [K, 2] (phase, lane) pairs: the phase serves the lane
+    approaches: NDArray[np.int32]  # [J, 2] (phase, lane) pairs: the lane leads to the phase, or is served by it
+    approach_distance: NDArray[np.float32]  # [J] m from the end of that lane to the stop line
+    lane_signal: NDArray[np.int32]  # [L] the signal that a lane leads to, the nearest of several; -1 where none
     neighbours: NDArray[np.int32]  # [M, 2] (from, to): signals that vehicles reach one after the other
 
     @property
@@ -116,6 +124,11 @@ def read_network(client: Any) -> Network:
         for phase, lanes in enumerate(signal.served)
         for lane in lanes
     ]
+    following = {lane: _following(client, name, lookup) for name, lane in lookup.items()}
+    stops = {lane for signal in signals for lane in signal.incoming}
+    ways = _ways_to(stops, following, length)
+    approaches, distance = _approaches(pairs, ways)
+    lane_signal = _nearest_signals(controllable, ways, len(lane_ids))
     return Network(
         lane_ids=lane_ids,
         lane_length=length,
@@ -128,7 +141,10 @@ def read_network(client: Any) -> Network:
         phase_start=start,
         phase_signal=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
         phase_lanes=np.array(pairs, np.int32).reshape(-1, 2),
-        neighbours=_neighbours(client, controllable, lane_ids, lookup, length),
+        approaches=approaches,
+        approach_distance=distance,
+        lane_signal=lane_signal,
+        neighbours=_neighbours(controllable, following, length),
     )
 
 
@@ -178,21 +194,73 @@ def is_road(lane: str) -> bool:
     return lane != "" and not lane.startswith(":")
 
 
+def _following(client: Any, lane: str, lookup: Mapping[str, int]) -> list[int]:
+    """The lanes that a vehicle may be on after this one, those inside junctions included."""
+    links = client.lane.getLinks(lane)
+    return sorted({lookup[link[4] or link[0]] for link in links if (link[4] or link[0]) in lookup})
+
+
+_Ways = dict[int, dict[int, float]]  # stop line → lane → m from the end of the lane to the stop line
+
+
+def _ways_to(stops: Iterable[int], following: Mapping[int, Sequence[int]], length: NDArray[np.floating]) -> _Ways:
+    """The lanes that lead to each stop line, found by walking upstream as far as the one before.
+
+    A stop line is named by the lane that ends there.
+    """
+    preceding = defaultdict(list)
+    for lane, others in following.items():
+        for other in others:
+            preceding[other].append(lane)
+    stops = set(stops)
+    return {stop: _upstream(stop, stops, preceding, length) for stop in stops}
+
+
+def _upstream(
+    stop: int, stops: Set[int], preceding: Mapping[int, Sequence[int]], length: NDArray[np.floating]
+) -> dict[int, float]:
+    """Distances from the ends of lanes to one stop line, by Dijkstra's algorithm."""
+    distances: dict[int, float] = {}
+    frontier = [(0.0, stop)]
+    while frontier:
+        distance, lane = heapq.heappop(frontier)
+        if lane in distances or distance >= _APPROACH:
+            continue
+        distances[lane] = distance
+        for before in preceding.get(lane, ()):
+            if before not in stops:
+                heapq.heappush(frontier, (distance + float(length[lane]), before))
+    return distances
+
+
+def _approaches(pairs: Sequence[tuple[int, int]], ways: _Ways) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """(phase, lane) pairs and their distances, of the (phase, served lane) pairs; the shortest of several ways."""
+    nearest: dict[tuple[int, int], float] = {}
+    for phase, stop in pairs:
+        for lane, distance in ways[stop].items():
+            nearest[phase, lane] = min(distance, nearest.get((phase, lane), distance))
+    found = sorted(nearest)
+    return np.array(found, np.int32).reshape(-1, 2), np.array([nearest[pair] for pair in found], np.float32)
+
+
+def _nearest_signals(signals: Sequence[Signal], ways: _Ways, lanes: int) -> NDArray[np.int32]:
+    """The signal whose stop line comes next after each lane, [L]; -1 where none does."""
+    nearest = np.full(lanes, -1, np.int32)
+    distances = np.full(lanes, np.inf)
+    for s, signal in enumerate(signals):
+        for stop in signal.incoming:
+            for lane, distance in ways[stop].items():
+                if distance < distances[lane]:
+                    nearest[lane], distances[lane] = s, distance
+    return nearest
+
+
 def _neighbours(
-    client: Any,
-    signals: Sequence[Signal],
-    lane_ids: Sequence[str],
-    lookup: dict[str, int],
-    length: NDArray[np.float32],
+    signals: Sequence[Signal], following: Mapping[int, Sequence[int]], length: NDArray[np.floating]
 ) -> NDArray[np.int32]:
     """Pairs of signals joined by a road that no other signal interrupts, found by walking downstream."""
     arrives_at: dict[int, int] = {lane: s for s, signal in enumerate(signals) for lane in signal.incoming}
     pairs: set[tuple[int, int]] = set()
-
-    @cache
-    def following(lane: int) -> list[int]:
-        return [lookup[link[0]] for link in client.lane.getLinks(lane_ids[lane]) if is_road(link[0])]
-
     for s, signal in enumerate(signals):
         visited: set[int] = set()
         frontier = [(float(length[lane]), lane) for lane in signal.leaving]  # m to the lane's end, nearest first
@@ -205,7 +273,7 @@ def _neighbours(
             if lane in arrives_at:
                 pairs.add((s, arrives_at[lane]))
             elif travelled < _NEIGHBOUR_REACH:
-                for other in following(lane):
+                for other in following[lane]:
                     heapq.heappush(frontier, (travelled + float(length[other]), other))
     pairs = {(a, b) for a, b in pairs if a != b}
     return np.array(sorted(pairs), np.int32).reshape(-1, 2)

@@ -30,13 +30,16 @@ RESCO_INSTALL = "pip install sumo-rl (or Platoon's `bench` extra)"
 class Scenario:
     """A network with its demand (`config`, a .sumocfg) and its time window in seconds of the simulation's clock.
 
-    `name` is what `find` finds it by.
+    `name` is what `find` finds it by. `scale` is the configuration's own factor on its demand, and `departure_jitter`
+    by how many seconds it delays departures at most, at random.
     """
 
     name: str
     config: Path
     begin: float
     end: float
+    scale: float = 1.0
+    departure_jitter: float = 0.0
 
 
 class Entry(NamedTuple):
@@ -60,7 +63,7 @@ def find(name: str, cache: Path | None = None) -> Scenario:
     else:
         config = _path(name)
     content = sumocfg.read(config)
-    return Scenario(name, config, content.begin, content.end)
+    return Scenario(name, config, content.begin, content.end, content.scale, content.departure_jitter)
 
 
 def available() -> list[Entry]:

@@ -71,7 +71,10 @@ class Session(Protocol):
         """Process id of its SUMO; empty where SUMO lives in this process."""
 
     def reset(self, seed: int) -> None:
-        """Begin a new episode with this seed on the live simulation; the previous one is dropped."""
+        """Begin a new episode with this seed on the live simulation; the previous one is dropped.
+
+        All that is random in it is drawn from the seed, what its demand varies in included (``envs.variation``).
+        """
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
         """Give the commands and let SUMO simulate until ``until`` (s)."""

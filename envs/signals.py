@@ -46,7 +46,7 @@ class SignalControl:
     """What the agents' choices mean to SUMO, and what a snapshot means to the agents.
 
     ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. Rewards are per signal and at most 0,
-    measured at the end of the decision on the lanes that lead to it:
+    measured at the end of the decision on the lanes that approach it (``Network.lane_signal``):
 
     - ``queue``: minus the number of vehicles that stand (slower than 0.1 m/s)
     - ``waiting``: minus the sum of their waiting times, in units of 100 s
@@ -64,18 +64,17 @@ class SignalControl:
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r}: must be one of {', '.join(REWARDS)}")
         self._network = network
-        self._yellow_time = yellow_time
-        self._min_green = min_green
+        self.yellow_time = yellow_time
+        self.min_green = min_green
         self._free_after = min_green - _TINY  # s of green
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
         # Which signal each lane leads to and leaves from; lane -1 (off the network) finds the last entry, no signal.
         none = self.num_signals
-        self._entering = np.full(len(network.lane_ids) + 1, none, np.int32)
+        self._entering = np.append(np.where(network.lane_signal < 0, none, network.lane_signal), none).astype(np.int32)
         self._leaving = np.full(len(network.lane_ids) + 1, none, np.int32)
         for index, signal in enumerate(network.signals):
-            self._entering[list(signal.incoming)] = index
             self._leaving[list(signal.leaving)] = index
         self._counts = np.diff(network.phase_start)
         self._planned = np.array([len(signal.programs) > 1 for signal in network.signals], bool)
@@ -95,7 +94,7 @@ class SignalControl:
     def begin(self, time: float) -> None:
         """Forget the last episode: every signal shows its first green phase, free to change, since ``time`` (s)."""
         self._shown = np.zeros(self.num_signals, np.int16)
-        self._green_since = np.full(self.num_signals, time - self._min_green)
+        self._green_since = np.full(self.num_signals, time - self.min_green)
 
     def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
         """What SUMO must be told so that each signal s shows its green phase ``actions[s]``.
@@ -121,7 +120,7 @@ class SignalControl:
             entry = program.entry[shown][wanted]
             changes.append(PhaseCommand(signal.id, entry))
             self._shown[s] = wanted
-            self._green_since[s] = time + (self._yellow_time if entry >= len(signal.greens) else 0.0)
+            self._green_since[s] = time + (self.yellow_time if entry >= len(signal.greens) else 0.0)
         return changes
 
     def frame(self, snapshot: Snapshot) -> Frame:

@@ -14,6 +14,7 @@ from envs.network import Network
 from envs.scenarios import Scenario
 from envs.session import SPEED, WAITING, Session
 from envs.signals import HALTING, Frame, SignalControl
+from envs.variation import Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,12 @@ class Simulation:
     Several simulations in one process then run side by side: send to all, receive from all. Times in s:
     ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``; ``episode_seconds`` shortens the
     scenario's own time window; ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that
-    SUMO may take to answer and to load the scenario.
+    SUMO may take to answer and to load the scenario. Each episode draws from its seed by which factor it has more
+    vehicles, from ``demand_scale`` ("0.8:1.2", or a single one), and how much later each of these departs, up to
+    ``departure_jitter``.
 
-    Raises ``ScenarioError`` for a network with no signal to control and ``SumoError`` when SUMO fails.
+    Raises ``ScenarioError`` for a network with no signal to control, ``SumoError`` when SUMO fails, and ``ValueError``
+    for a scale or a jitter that cannot be.
     """
 
     def __init__(
@@ -53,16 +57,19 @@ class Simulation:
         reward: str = "queue",
         episode_seconds: float | None = None,
         time_to_teleport: float = -1.0,
+        demand_scale: float | str = 1.0,
+        departure_jitter: float = 0.0,
         network: Network | None = None,
         extra_options: Sequence[str] = (),
         step_limit: float = 60.0,
         start_limit: float = 60.0,
     ) -> None:
         self.scenario = scenario
+        variation = Variation.of(demand_scale, departure_jitter)
         self.end = scenario.end if episode_seconds is None else min(scenario.end, scenario.begin + episode_seconds)
         self._interval = decision_interval
         self.session: Session = open_session(
-            scenario, backend, time_to_teleport, network, extra_options, step_limit, start_limit
+            scenario, backend, time_to_teleport, network, extra_options, step_limit, start_limit, variation
         )
         self.network = self.session.network
         if not self.network.signals:
@@ -71,7 +78,7 @@ class Simulation:
         self.task = SignalControl(self.network, yellow_time, min_green, reward)
 
     def reset(self, seed: int) -> Frame:
-        """Begin an episode; ``seed`` decides everything random in SUMO."""
+        """Begin an episode; ``seed`` decides everything random in it."""
         self.session.reset(seed)
         self.session.install(self.task.programs)
         self._snapshot = self.session.observe()

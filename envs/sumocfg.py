@@ -1,4 +1,7 @@
-"""What Platoon reads from a `.sumocfg`: its files and its time window. Everything else is left for SUMO to judge."""
+"""What Platoon reads from a `.sumocfg`: its files, its time window, and how it varies its demand.
+
+Everything else is left for SUMO to judge.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ SYNONYMS = {
     "additional-files": ("additional-files", "additional", "a"),
     "begin": ("begin", "b"),
     "end": ("end", "e"),
+    "scale": ("scale",),
+    "random-depart-offset": ("random-depart-offset",),
 }
 TRAVELLERS = {"vehicle", "trip", "person", "container"}
 FLOWS = {"flow", "personFlow", "containerFlow"}
@@ -30,7 +35,8 @@ FLOWS = {"flow", "personFlow", "containerFlow"}
 class SumoConfig:
     """A `.sumocfg`, the files it names (all of them exist) and its time window in seconds.
 
-    `names_end` is false where the end is our guess; `outputs` are the results that it makes SUMO write.
+    `names_end` is false where the end is our guess; `outputs` are the results that it makes SUMO write. `scale` is its
+    own factor on the demand, and `departure_jitter` by how many seconds it delays departures at most, at random.
     """
 
     path: Path
@@ -41,6 +47,8 @@ class SumoConfig:
     end: float
     names_end: bool
     outputs: tuple[str, ...]
+    scale: float
+    departure_jitter: float
 
 
 def read(path: Path) -> SumoConfig:
@@ -66,7 +74,9 @@ def read(path: Path) -> SumoConfig:
     if not 0 <= begin < end:
         raise ScenarioError(f"{path}: begin is {begin:g} s and end {end:g} s, must be 0 <= begin < end")
     outputs = tuple(sorted(name for name in options if name.endswith(("-output", "-dump"))))
-    return SumoConfig(path, network[0], routes, additional, begin, end, names_end, outputs)
+    scale = _factor(path, options, "scale")
+    jitter = _time(path, options, "random-depart-offset", 0.0)
+    return SumoConfig(path, network[0], routes, additional, begin, end, names_end, outputs, scale, jitter)
 
 
 def seconds(text: str) -> float:
@@ -155,6 +165,14 @@ def _time(path: Path, options: dict[str, str], option: str, default: float) -> f
         return seconds(text)
     except ValueError as error:
         raise ScenarioError(f"{path}: {option} {text!r} is not a time: write seconds, H:M:S or D:H:M:S") from error
+
+
+def _factor(path: Path, options: dict[str, str], option: str) -> float:
+    text = _value(options, option)
+    try:
+        return float(text or 1.0)
+    except ValueError as error:
+        raise ScenarioError(f"{path}: {option} {text!r} is not a number") from error
 
 
 def _elements(path: Path) -> Iterator[ET.Element]:

@@ -34,6 +34,7 @@ from envs.session import (
     simulation_options,
     time_after,
 )
+from envs.variation import AS_IT_IS, Variation
 
 _ATTEMPTS = 5  # ports to try
 _LOADS = 500  # scenarios that a SUMO loads until another takes its place: 1.28 loses about 1 KB of memory with each
@@ -52,11 +53,11 @@ _BROKEN = (OSError, FatalTraCIError, TraCIException, codec.ProtocolError)
 
 
 class TraciSession:
-    """One SUMO process; see ``envs.session.Session`` for what each method does.
+    """One SUMO process, of ``sumo`` or ``sumo-gui``; see ``envs.session.Session`` for what each method does.
 
     ``start_limit`` and ``step_limit`` are the seconds that SUMO may take to load a scenario, its own start included,
-    and to answer. Once it is known how long loading takes, much longer is too long. Raises ``SumoError`` with SUMO's
-    last words when it dies, refuses or hangs.
+    and to answer. Once it is known how long loading takes, much longer is too long. ``variation`` is drawn from at each
+    reset. Raises ``SumoError`` with SUMO's last words when it dies, refuses or hangs.
     """
 
     def __init__(
@@ -67,8 +68,12 @@ class TraciSession:
         extra_options: Sequence[str] = (),
         start_limit: float = 60.0,
         step_limit: float = 60.0,
+        variation: Variation = AS_IT_IS,
+        program: str = "sumo",
     ) -> None:
         self.scenario = scenario
+        self._variation = variation
+        self._program = program
         self._options = (time_to_teleport, tuple(extra_options))
         self._start_limit, self._step_limit = start_limit, step_limit
         self._process: subprocess.Popen[bytes] | None = None
@@ -132,7 +137,7 @@ class TraciSession:
         time_to_teleport, extra = self._options
         options = simulation_options(self.scenario, 0, time_to_teleport, extra)
         return subprocess.Popen(
-            [sumo.binary("sumo"), *options, "--remote-port", str(port)],
+            [sumo.binary(self._program), *options, "--remote-port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._words.fileno(),
@@ -158,6 +163,7 @@ class TraciSession:
 
     def reset(self, seed: int) -> None:
         time_to_teleport, extra = self._options
+        options = [*extra, *self._variation.options(self.scenario, seed)]
         limit = min(self._start_limit, max(self._step_limit, _MUCH_LONGER * self._slowest))
         deadline = time.monotonic() + limit
         if self._loads == _LOADS:
@@ -169,7 +175,7 @@ class TraciSession:
                 self._mail.next()
             self._watching = False
             self._words.forget()  # of the episode before: a SUMO that warns at every step would fill the disk
-            self.client.load(simulation_options(self.scenario, seed, time_to_teleport, extra))
+            self.client.load(simulation_options(self.scenario, seed, time_to_teleport, options))
             self._time = float(self.client.simulation.getTime())  # answered once the scenario is loaded
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:

@@ -49,11 +49,14 @@ class Actor:
     """Chooses phases for several envs of one network at once.
 
     With ``history`` > 1 it remembers the last graphs of each env; ``forget`` begins an episode. The old frames are
-    read again at each decision with the present weights, just as the learner will read them.
+    read again at each decision with the present weights, just as the learner will read them. Actors of several networks
+    may share a ``policy``, so that its weights are loaded once.
     """
 
-    def __init__(self, topology: Topology, shape: PolicyShape, radius: float) -> None:
-        self.policy = ActingPolicy(shape)
+    def __init__(
+        self, topology: Topology, shape: PolicyShape, radius: float, policy: ActingPolicy | None = None
+    ) -> None:
+        self.policy = policy or ActingPolicy(shape)
         self._topology = topology
         self._radius = radius if shape.vehicle_rounds else 0.0
         self._history = shape.history
@@ -100,3 +103,36 @@ class Actor:
             present.append(len(earlier) - 1)
             past.append(now)
         return Graphs.join(parts), np.array(earlier), np.array(present)
+
+
+class Actors:
+    """Chooses phases for envs of several networks, which are known by numbers, with one copy of the policy."""
+
+    def __init__(self, topologies: Sequence[Topology], shape: PolicyShape, radius: float) -> None:
+        self._policy = ActingPolicy(shape)
+        self._actors = [Actor(topology, shape, radius, self._policy) for topology in topologies]
+
+    def load(self, vector: NDArray[np.float32]) -> None:
+        """Take over all parameters of a policy."""
+        self._policy.load(vector)
+
+    def forget(self, network: int, env: int) -> None:
+        """An episode of this env begins."""
+        self._actors[network].forget(env)
+
+    def act(
+        self,
+        networks: Sequence[int],
+        envs: Sequence[int],
+        frames: Sequence[Frame],
+        generators: Sequence[np.random.Generator],
+    ) -> list[tuple[NDArray[np.int16], NDArray[np.float32]]]:
+        """Phases of each env and their log-probabilities, both [S]; one forward pass for all of one network."""
+        choices: dict[int, tuple[NDArray[np.int16], NDArray[np.float32]]] = {}
+        for number in sorted(set(networks)):
+            own = [row for row, network in enumerate(networks) if network == number]
+            phases, log_probs = self._actors[number].act(
+                [envs[row] for row in own], [frames[row] for row in own], [generators[row] for row in own]
+            )
+            choices |= zip(own, zip(phases, log_probs, strict=True), strict=True)
+        return [choices[row] for row in range(len(envs))]

@@ -37,7 +37,7 @@ _ROWS = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """Fragments side by side.
+    """Fragments side by side, of one network or several.
 
     T is the longest fragment, A the signals of all fragments together; what lies behind the end of a shorter fragment
     is not ``valid`` and zero.
@@ -52,8 +52,10 @@ class Batch:
     valid: Tensor  # bool [T, A]
     terminated: Tensor  # bool [T, A] the next frame is a terminal state
     versions: Tensor  # int64 [A] of the weights that acted
+    maps: Tensor  # int64 [A] the network that each signal is in
     sources: tuple[tuple[int, int, int, int, int], ...]  # per fragment: env, episode, first decision, length, version
     summaries: tuple[dict[str, float], ...]  # of the episodes that ended
+    ended_in: tuple[int, ...]  # the network of each of these
     seconds: float  # simulated s
     starts: dict[str, NDArray[np.int64]]  # [F + 1] of each kind of row, where those of each fragment begin in the graph
 
@@ -96,10 +98,13 @@ class Batch:
         return replace(self, **{n: change(p) for n, p in parts.items() if isinstance(p, Tensor | GraphTensors)})
 
 
-def make_batch(fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[int], history: int) -> Batch:
+def make_batch(
+    fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[int], history: int, maps: Sequence[int]
+) -> Batch:
     """Put fragments and their graphs together.
 
-    ``graphs`` holds, for each fragment in turn, ``leading[i]`` frames from before it and then its own.
+    ``graphs`` holds, for each fragment in turn, ``leading[i]`` frames from before it and then its own; it is of network
+    ``maps[i]``.
     """
     lengths = np.array([len(fragment) for fragment in fragments])
     frames = np.array(leading) + lengths + 1
@@ -130,8 +135,10 @@ def make_batch(fragments: Sequence[Fragment], graphs: Graphs, leading: Sequence[
         valid=torch.from_numpy(valid),
         terminated=torch.from_numpy(terminated),
         versions=torch.from_numpy(np.repeat([fragment.version for fragment in fragments], np.diff(columns))),
+        maps=torch.from_numpy(np.repeat(np.array(maps, np.int64), np.diff(columns))),
         sources=tuple((f.env, f.episode, f.first, len(f), f.version) for f in fragments),
         summaries=tuple(f.summary for f in fragments if f.summary is not None),
+        ended_in=tuple(number for number, f in zip(maps, fragments, strict=True) if f.summary is not None),
         seconds=float(sum(f.time[-1] - f.time[0] for f in fragments)),
         starts={
             "frame": bounds,

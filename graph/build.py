@@ -75,6 +75,7 @@ def build(frames: Frames, topology: Topology, radius: float) -> Graphs:
         topology.lane_feature,
         topology.lane_phase_start,
         topology.lane_phases,
+        topology.lane_distance,
         topology.phase_start,
         topology.phase_lanes,
         float(radius),
@@ -113,6 +114,7 @@ def _build(  # type: ignore[no-untyped-def]
     lane_feature,
     lane_phase_start,
     lane_phases,
+    lane_distance,
     phase_start,
     phase_lanes,
     radius,
@@ -123,7 +125,7 @@ def _build(  # type: ignore[no-untyped-def]
         _vehicle_features(table, lanes, lane_feature, bounds),
         _vehicle_edges(table, offsets, radius),
         _phase_features(shown, elapsed, allowed, phase_start, phase_lanes),
-        _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases),
+        _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance),
     )
 
 
@@ -322,8 +324,10 @@ def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type:
 
 
 @compiled
-def _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases):  # type: ignore[no-untyped-def]
-    """Edges from each vehicle to the phases that serve its lane: ends [K, 2], features [K, 4], offsets [N + 1]."""
+def _phase_edges(  # type: ignore[no-untyped-def]
+    table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance
+):
+    """Edges from each vehicle to the phases that its lane approaches: ends [K, 2], features [K, 4], offsets [N + 1]."""
     frames = len(offsets) - 1
     edge_offsets = np.zeros(frames + 1, np.int64)
     for n in range(frames):
@@ -340,9 +344,10 @@ def _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_st
             lane = lanes[v]
             if lane < 0:
                 continue
-            distance = lane_length[lane] - table[v, LANE_POSITION]  # m to the stop line
-            arrival = distance / max(table[v, SPEED], _CRAWLING)  # s
+            left = lane_length[lane] - table[v, LANE_POSITION]  # m of the lane
             for k in range(lane_phase_start[lane], lane_phase_start[lane + 1]):
+                distance = left + lane_distance[k]  # m to the stop line
+                arrival = distance / max(table[v, SPEED], _CRAWLING)  # s
                 ends[at, 0] = v - offsets[n]
                 ends[at, 1] = lane_phases[k]
                 features[at, 0] = _clipped(distance / _DISTANCE_SCALE, 0.0, _DISTANCE_LIMIT)

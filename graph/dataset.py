@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from graph.topology import Topology
 class ExperienceDataset(IterableDataset[Batch | None]):
     """Every announced fragment exactly once, in order per env, as batches of ``batch_fragments``.
 
+    Envs may simulate different networks: env e of the whole run is in network ``e % M`` of the M ``topologies``.
     Slots are given back as soon as they have been read. The last ``cache_frames`` graphs of each env stay in a rolling
     cache: they are the history that the policy looks back at, and the frame that two fragments share is built once.
 
@@ -39,7 +41,7 @@ class ExperienceDataset(IterableDataset[Batch | None]):
     def __init__(
         self,
         slots: Slots,
-        topology: Topology,
+        topologies: Sequence[Topology],
         *,
         batch_fragments: int,
         radius: float,
@@ -50,7 +52,7 @@ class ExperienceDataset(IterableDataset[Batch | None]):
     ) -> None:
         super().__init__()
         self._slots = slots
-        self._topology = topology
+        self._topologies = tuple(topologies)
         self._batch_fragments = batch_fragments
         self._radius = radius
         self._history = history
@@ -109,14 +111,12 @@ class ExperienceDataset(IterableDataset[Batch | None]):
         return fragment
 
     def batch(self, fragments: Sequence[Fragment]) -> Batch:
-        """A batch of these fragments; the graphs of all frames that are new are built at once."""
-        known = [self._follows(fragments[:i], fragment) for i, fragment in enumerate(fragments)]
-        built = build(new_frames(fragments, known), self._topology, self._radius)
-        cut = offsets_of([len(f.time) - k for f, k in zip(fragments, known, strict=True)])
+        """A batch of these fragments; the graphs of all frames of a network that are new are built at once."""
+        maps = [fragment.env % len(self._topologies) for fragment in fragments]
+        built = self._new_graphs(fragments, maps)
         parts: list[Graphs] = []
         leading: list[int] = []
-        for i, fragment in enumerate(fragments):
-            graphs = built.take(np.arange(cut[i], cut[i + 1]))
+        for fragment, graphs in zip(fragments, built, strict=True):
             before = self._cache.before(fragment.env, fragment.episode, fragment.first)
             if before is not None:
                 # The last frame of the fragment before is the first of this one; the policy may look further back.
@@ -131,7 +131,19 @@ class ExperienceDataset(IterableDataset[Batch | None]):
                 self._cache.forget(fragment.env)
             else:
                 self._cache.keep(fragment.env, fragment.episode, fragment.first + len(fragment), graphs)
-        return make_batch(fragments, Graphs.join(parts), leading, self._history)
+        return make_batch(fragments, Graphs.join(parts), leading, self._history, maps)
+
+    def _new_graphs(self, fragments: Sequence[Fragment], maps: Sequence[int]) -> list[Graphs]:
+        """The graphs of each fragment's frames, without the first one where it is known; ``maps``: their networks."""
+        known = [self._follows(fragments[:i], fragment) for i, fragment in enumerate(fragments)]
+        graphs: dict[int, Graphs] = {}
+        for number in sorted(set(maps)):
+            own = [i for i, other in enumerate(maps) if other == number]
+            frames = new_frames([fragments[i] for i in own], [known[i] for i in own])
+            built = build(frames, self._topologies[number], self._radius)
+            cut = offsets_of([len(fragments[i].time) - known[i] for i in own])
+            graphs |= {i: built.take(np.arange(a, b)) for i, (a, b) in zip(own, pairwise(cut), strict=True)}
+        return [graphs[i] for i in range(len(fragments))]
 
     def _follows(self, earlier: Sequence[Fragment], fragment: Fragment) -> bool:
         """Whether the graph of a fragment's first frame will be in the cache once ``earlier`` have gone through it."""
@@ -145,7 +157,7 @@ class ExperienceDataset(IterableDataset[Batch | None]):
 
 
 def new_frames(fragments: Sequence[Fragment], known: Sequence[bool]) -> Frames:
-    """The frames of all fragments as one table, without the first one where its graph is known."""
+    """The frames of fragments of one network as one table, without the first one where its graph is known."""
 
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(f, name)[int(k) :] for f, k in zip(fragments, known, strict=True)])

@@ -29,14 +29,15 @@ class Repeated(NamedTuple):
 class Topology:
     """A network's lanes, phases and signals, laid out for building graphs.
 
-    L lanes, S signals, P phases, K (phase, lane) pairs, M pairs of neighbouring signals.
+    L lanes, S signals, P phases, K approaches, M pairs of neighbouring signals.
     """
 
     bounds: tuple[float, float, float, float]  # x min, y min, x max, y max in m
     lane_length: NDArray[np.float32]  # [L] m
     lane_feature: NDArray[np.float32]  # [L] index from the right, scaled
-    lane_phase_start: NDArray[np.int64]  # [L + 1] into lane_phases
-    lane_phases: NDArray[np.int32]  # [K] the phases that serve each lane, lane by lane
+    lane_phase_start: NDArray[np.int64]  # [L + 1] into lane_phases and lane_distance
+    lane_phases: NDArray[np.int32]  # [K] the phases that each lane approaches, lane by lane
+    lane_distance: NDArray[np.float32]  # [K] m from the end of the lane to the stop line
     phase_lanes: NDArray[np.float32]  # [P] how many lanes each phase serves, scaled
     phase_signal: NDArray[np.int32]  # [P]
     phase_start: NDArray[np.int32]  # [S + 1]
@@ -52,7 +53,7 @@ class Topology:
         """Signals that are controlled."""
         return len(self.phase_start) - 1
 
-    @lru_cache(maxsize=4)  # noqa: B019 - a process has one topology or two
+    @lru_cache(maxsize=16)  # noqa: B019 - a process has one topology, or a few
     def repeated(self, frames: int) -> Repeated:
         """The static part of the graphs of so many frames; not to be written to."""
         every = np.arange(frames + 1)
@@ -68,7 +69,8 @@ class Topology:
     @classmethod
     def of(cls, network: Network) -> Topology:
         """Lay out a network."""
-        phases, lanes = network.phase_lanes[:, 0], network.phase_lanes[:, 1]
+        phases, lanes = network.approaches.T
+        served = network.phase_lanes[:, 0]
         by_lane = np.argsort(lanes, kind="stable")
         per_lane = np.bincount(lanes, minlength=len(network.lane_ids))
         return cls(
@@ -77,7 +79,8 @@ class Topology:
             lane_feature=(network.lane_index / LANES).astype(np.float32),
             lane_phase_start=np.concatenate([[0], np.cumsum(per_lane)]),
             lane_phases=phases[by_lane],
-            phase_lanes=(np.bincount(phases, minlength=network.num_phases) / LANES).astype(np.float32),
+            lane_distance=network.approach_distance[by_lane],
+            phase_lanes=(np.bincount(served, minlength=network.num_phases) / LANES).astype(np.float32),
             phase_signal=network.phase_signal,
             phase_start=network.phase_start,
             signal_edges=network.neighbours,

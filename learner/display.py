@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +25,8 @@ REDRAW = 0.2  # seconds between two pictures on a terminal
 NOTHING = "-"  # shown for a value that is not known; ASCII, because some terminals are
 _WIDEST = 100  # characters; wider than that, the eye loses its row
 _TWO_COLUMNS = 74  # characters below which the values stand below one another
+_DELAY_ON = "delay/"  # and the name of a scenario
+_LABEL = 14  # characters of a label
 _ONE_LINE = 56  # characters below which decisions and times stand below one another
 _STATE_STYLES = {
     "starting": "cyan",
@@ -91,8 +95,8 @@ class Display:
 
         Known names: decisions, elapsed (s of training; without it the time since the start), simulated_per_second,
         decisions_per_second, queue_fill (0 to 1), lag (policy versions), wait_share (0 to 1), return, delay (s),
-        memory_bytes, version, episodes, loss, entropy, state (starting, running, pausing, paused, recovering, memory,
-        stopping, done).
+        delay/SCENARIO (s, where there are several), memory_bytes, version, episodes, loss, entropy, state (starting,
+        running, pausing, paused, recovering, memory, stopping, done).
         """
         self._values.update(values)
         self._dirty = True
@@ -152,6 +156,7 @@ class Display:
             f"lag {self._text('lag'):>5}",
             f"return {self._text('return'):>8}",
             f"delay {self._text('delay'):>7}",
+            *(f"{label} {self._text(name):>7}" for label, name in self._delays()),
             f"{self._text('memory_bytes'):>8}",
             self._text("state"),
         ]
@@ -229,6 +234,7 @@ class Display:
         right: list[tuple[str, RenderableType]] = [
             ("return", self._unit("return")),
             ("delay", self._unit("delay")),
+            *((label, self._unit(name)) for label, name in self._delays()),
             ("episodes", self._unit("episodes")),
             ("version", self._unit("version")),
             ("loss", self._unit("loss")),
@@ -236,14 +242,19 @@ class Display:
         ]
         table = _grid(2 * columns)
         for label in table.columns[::2]:
-            label.ratio, label.min_width, label.style = None, 14, "dim"
+            label.ratio, label.min_width, label.style = None, _LABEL, "dim"
         if columns == 1:
             for name, value in left + right:
                 table.add_row(name, value)
         else:
-            for first, second in zip(left, right, strict=True):
+            for first, second in itertools.zip_longest(left, right, fillvalue=("", "")):
                 table.add_row(*first, *second)
         return table
+
+    def _delays(self) -> list[tuple[str, str]]:
+        """A label and the name of the value for the delay on each of several scenarios."""
+        names = [name for name in self._values if name.startswith(_DELAY_ON)]
+        return [(Path(name.removeprefix(_DELAY_ON)).stem[:_LABEL], name) for name in names]
 
     def _gauge(self, name: str, style: str) -> RenderableType:
         share = _number(self._values.get(name))
@@ -308,10 +319,10 @@ def _format(name: str, value: float | str | None) -> str:
             return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
         case "decisions" | "episodes" | "version" | "simulated_per_second" | "decisions_per_second":
             return f"{number:,.0f}"
-        case "delay":
-            return f"{number:.1f} s"
         case "lag":
             return f"{number:.1f}"
+    if name == "delay" or name.startswith(_DELAY_ON):
+        return f"{number:.1f} s"
     return f"{number:,.2f}" if abs(number) >= 1 else f"{number:.3g}"
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from learner.errors import UnwritableError
 
 UNFINISHED = ".unfinished"  # what is added to a file's name while it is written
 
@@ -22,6 +26,15 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Around writing a file of the run; what the disk refuses becomes ``UnwritableError``."""
+    try:
+        yield path
+    except OSError as error:
+        raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from graph.batch import Batch
 from graph.policy import entropy_by
 from learner.vtrace import vtrace
+
+_MOST = 20.0  # log of a ratio: any larger one is clipped as well, and its gradient is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class LossWeights:
     entropy: float
     rho_clip: float
     c_clip: float
+    trace: float
+    ratio_clip: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,15 @@ class Loss:
 def actor_critic_loss(
     outputs: tuple[Tensor, Tensor], batch: Batch, fresh: Tensor, reward_scale: Tensor, weights: LossWeights
 ) -> Loss:
-    """Policy gradient with V-trace advantages, value regression and an entropy bonus, each a mean over decisions.
+    """Clipped surrogate with V-trace advantages, value regression and an entropy bonus, each a mean over decisions.
+
+    The surrogate is that of PPO (Schulman et al. 2017, "Proximal Policy Optimization Algorithms", equation 7): nothing
+    is to be gained by a policy that has moved further than ``ratio_clip`` away from the one that acted, so that a batch
+    can be learned from several times.
 
     ``outputs``: log-probabilities [P] and values [S] of the policy, float32; ``fresh`` bool [A]: columns that are not
-    too old to learn from; ``reward_scale``: what rewards are divided by, so that values stay near one on any map.
+    too old to learn from; ``reward_scale`` [A], or one for all: what rewards are divided by, so that values stay near
+    one on any map.
     """
     all_log_probs, all_values = outputs
     log_probs = all_log_probs[batch.phase_rows]  # [T, A]
@@ -45,9 +55,9 @@ def actor_critic_loss(
     counts = batch.valid & fresh
     # Padding points at some phase that perhaps may not be chosen; its -inf must not reach the sums.
     log_probs = torch.where(counts, log_probs, 0.0)
-    log_rhos = torch.where(counts, log_probs.detach() - batch.log_probs, 0.0)
+    log_rhos = torch.where(counts, log_probs - batch.log_probs, 0.0)
     traced = vtrace(
-        log_rhos,
+        log_rhos.detach(),
         weights.discount * (~batch.terminated).float(),
         batch.rewards / reward_scale,
         values[:-1].detach(),
@@ -55,10 +65,11 @@ def actor_critic_loss(
         counts,
         rho_clip=weights.rho_clip,
         c_clip=weights.c_clip,
+        lambda_=weights.trace,
     )
     advantages = normalised(traced.advantages, counts)
     entropies = entropy_by(all_log_probs, batch.graph.phase_signal, len(batch.graph.signal_start))
-    policy_loss = -masked_mean(advantages * log_probs, counts)
+    policy_loss = -masked_mean(surrogate(advantages, log_rhos.clamp(max=_MOST).exp(), weights.ratio_clip), counts)
     value_loss = 0.5 * masked_mean((values[:-1] - traced.targets).square(), counts)
     entropy = masked_mean(entropies[batch.signal_rows[:-1]], counts)
     total = policy_loss + weights.value * value_loss - weights.entropy * entropy
@@ -69,11 +80,16 @@ def actor_critic_loss(
             "entropy": entropy,
             "value": masked_mean(values[:-1], counts),
             "explained": 1.0 - variance(traced.targets - values[:-1], counts) / variance(traced.targets, counts),
-            "clipped": masked_mean((log_rhos > 0).float(), counts),
+            "clipped": masked_mean((log_rhos.abs() > math.log1p(weights.ratio_clip)).float(), counts),
             "reward": masked_mean(batch.rewards, counts),
             "cost": masked_mean(batch.costs, counts),
         }
     return Loss(total, {name: figure.detach() for name, figure in figures.items()})
+
+
+def surrogate(advantages: Tensor, ratios: Tensor, clip: float) -> Tensor:
+    """What each decision is worth to a policy that makes it ``ratios`` times as often as the one that acted."""
+    return torch.minimum(advantages * ratios, advantages * ratios.clamp(1.0 - clip, 1.0 + clip))
 
 
 def masked_mean(values: Tensor, counts: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -185,6 +185,11 @@ class Window:
     def restore(self, values: Mapping[str, list[float]]) -> None:
         """Go on from what `values` has returned."""
         self._values = {name: deque(known, maxlen=self._size) for name, known in values.items()}
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget all other names."""
+        known = set(names)
+        self._values = {name: values for name, values in self._values.items() if name in known}
 
     def means(self) -> dict[str, float]:
         """The mean of each name that has been seen."""

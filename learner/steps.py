@@ -37,8 +37,8 @@ def agreed_steps(
                 ended = True
             progress.waited(time.monotonic() - began)
         decisions, episodes = (held.decisions, len(held.summaries)) if held is not None else (0, 0)
-        mine = (held is not None, ended or finished(), resting(), decisions, episodes)
-        holding, stopping, at_rest, *counts = world.sum([float(value) for value in mine])
+        mine = (held is not None, ended or finished(), resting(), decisions, episodes, *progress.delays_in(held))
+        holding, stopping, at_rest, decided, over, *delays = world.sum([float(value) for value in mine])
         progress.at_rest = at_rest > 0
         if stopping:
             if ready:  # every rank holds as many; what has been taken is learned from
@@ -47,7 +47,7 @@ def agreed_steps(
         if held is None or holding < world.size:
             yield []
             continue
-        progress.learned(held, *map(int, counts))
+        progress.learned(held, int(decided), int(over), delays)
         ready.append(held)
         held = None
         if len(ready) == accumulate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +17,14 @@ from graph.batch import Batch
 from graph.policy import SignalPolicy
 from graph.tensors import GraphTensors
 from learner.checkpoints import check_shapes, digest
-from learner.errors import DivergedError, OutOfMemoryError, RankLostError
+from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import LossWeights, actor_critic_loss
+from learner.reward_scales import RewardScales
 from learner.world import World
 
 _MOST_SKIPPED = 50  # steps in a row; a gradient scaler needs some 16 of them to find its scale
 _LEAST_SCALE = 1.0  # of a gradient scaler that learning goes on with
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_SCALE_MEMORY = 0.99  # share of the reward scale that one update leaves as it was
 # What allocators say that raise a plain RuntimeError: of the CPU, of C++, of CUDA and of cuBLAS.
 _NO_ROOM = ("can't allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED")
 
@@ -30,7 +32,13 @@ _NO_ROOM = ("can't allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED
 class Learner:
     """Adam on the actor–critic loss, under autocast and data-parallel over ranks where asked for.
 
+    Every update is ``reuse`` steps: one on new experience, the others on that of one of the ``replay`` latest updates,
+    drawn at random. ``average`` follows the weights as a running mean over some 1 / (1 - ``averaging``) steps: it is
+    the better policy, since what single steps do to the weights cancels out (Polyak and Juditsky 1992, "Acceleration
+    of Stochastic Approximation by Averaging").
+
     ``amp`` is ``"off"``, ``"bf16"`` or ``"fp16"``. Experience older than ``max_lag`` versions counts nothing.
+    ``maps`` are the names of the networks that batches know by numbers.
     ``version`` counts updates from 1, the weights that nobody has learned. A step that runs out of memory is done again
     with batches in parts, and so are all that follow.
 
@@ -48,6 +56,10 @@ class Learner:
         gradient_clip: float,
         amp: str = "off",
         max_lag: int = 20,
+        reuse: int = 1,
+        replay: int = 1,
+        averaging: float = 0.0,
+        maps: Sequence[str] = ("",),
     ) -> None:
         self.policy = policy.to(world.device)
         self.version = 1
@@ -57,22 +69,35 @@ class Learner:
         self._gradient_clip = gradient_clip
         self._max_lag = max_lag
         self._amp = amp
+        self._reuse = reuse
+        self._recent: deque[Sequence[Batch]] = deque(maxlen=replay)
+        self._averaging = averaging
+        self._steps = 0
         self._skipped = 0  # steps in a row
         self._parts = 1  # that batches go through the network in
         for parameter in self.policy.parameters():
             world.of_first(parameter.detach())
+        self.average = copy.deepcopy(self.policy).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate, eps=1e-5)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=amp == "fp16")
-        # Mean absolute reward, by which rewards are divided: maps differ in it by orders of magnitude.
-        self._reward_scale = torch.zeros((), device=world.device)
+        self._reward_scales = RewardScales(maps, world, weights.discount)
 
     def update(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One optimizer step on the gradients of all ``batches``; the figures are means over them.
+        """Steps on the gradients of all ``batches`` and of earlier ones; the figures are those of the first.
 
         All ranks must call it together, with the same number of batches. Raises ``OutOfMemoryError`` when not even a
         single fragment fits, ``RankLostError`` when another rank is gone, ``DivergedError`` when learning is.
         """
-        scales = self._follow_reward_scale(batches)
+        self._recent.append(batches)
+        figures = self._step(batches)
+        for _ in range(self._reuse - 1):
+            self._step(self._recent[int(torch.randint(len(self._recent), ()))])
+        self.version += 1
+        return figures
+
+    def _step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """One optimizer step on the gradients of all ``batches``; the figures are means over them."""
+        scales = self._reward_scales.follow(batches)
         while (figures := self._try_gradients(batches, scales)) is None:
             torch.cuda.empty_cache()  # what is free in blocks of other sizes
         self._average_gradients()
@@ -84,7 +109,7 @@ class Learner:
             self._scaler.step(self._optimizer)
         self._scaler.update()
         self._check_progress(finite)
-        self.version += 1
+        self._follow_weights()
         ages = lags.float()
         return {
             **{name: torch.stack([f[name] for f in figures]).mean().item() for name in figures[0]},
@@ -114,8 +139,9 @@ class Learner:
             return None
         return figures
 
-    def _accumulate(self, batch: Batch, scale: Tensor, share: float) -> dict[str, Tensor]:
-        """Add ``share`` of a batch's gradients to what is there."""
+    def _accumulate(self, batch: Batch, scales: Tensor, share: float) -> dict[str, Tensor]:
+        """Add ``share`` of a batch's gradients to what is there; rewards are divided by ``scales`` [M], by map."""
+        scale = scales[batch.maps]
         fresh = self.version - batch.versions <= self._max_lag
         if self._parts == 1:
             loss = actor_critic_loss(self._forward(batch.graph), batch, fresh, scale, self._weights)
@@ -151,18 +177,12 @@ class Learner:
         for parameter, gradient in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    def _follow_reward_scale(self, batches: Sequence[Batch]) -> Tensor:
-        """The reward scale as of each batch: it follows the size of a discounted return, the same on all ranks."""
-        horizon = 1.0 / (1.0 - min(self._weights.discount, 0.999))
-        sizes = [batch.rewards.abs().sum() / batch.valid.sum().clamp(min=1) * horizon for batch in batches]
-        scales = []
-        for size in self._world.mean(torch.stack(sizes).to(self._world.device).clamp(min=1e-3)):
-            followed = torch.where(
-                self._reward_scale == 0, size, _SCALE_MEMORY * self._reward_scale + (1 - _SCALE_MEMORY) * size
-            )
-            self._reward_scale = torch.where(followed.isfinite(), followed, self._reward_scale)
-            scales.append(self._reward_scale)
-        return torch.stack(scales)
+    def _follow_weights(self) -> None:
+        """Take the present weights into their average, which is over all steps as long as these are few."""
+        self._steps += 1
+        share = max(1.0 - self._averaging, 1.0 / self._steps)
+        for mean, present in zip(self.average.parameters(), self.policy.parameters(), strict=True):
+            mean.lerp_(present.detach(), share)
 
     def _check_progress(self, finite: bool) -> None:
         """A step without finite gradients is left out; too many of them in a row are the end."""
@@ -187,12 +207,16 @@ class Learner:
             "model": self.policy.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "reward_scale": self._reward_scale,
+            "reward_scales": self._reward_scales.state(),
+            "average": self.average.state_dict(),
+            "steps": self._steps,
             "version": self.version,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state``; raises ``CheckpointError`` when the policy has another shape."""
+        """Go on from a ``state``; raises ``CheckpointError`` for one of another shape, or of other parts."""
+        if missing := self.state().keys() - state.keys():
+            raise CheckpointError(f"was written by another version of this program: it has no {', '.join(missing)}")
         check_shapes(self.policy.state_dict(), state["model"])
         self.policy.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -201,7 +225,9 @@ class Learner:
         if state["scaler"]:  # empty where --amp was not fp16 before
             # A run that diverged has halved its scale until every gradient is zero.
             self._scaler.load_state_dict(state["scaler"] | {"scale": max(_LEAST_SCALE, state["scaler"]["scale"])})
-        self._reward_scale = state["reward_scale"].to(self._world.device)
+        self._reward_scales.restore(state["reward_scales"])
+        self.average.load_state_dict(state["average"])
+        self._steps = int(state["steps"])
         self.version = int(state["version"])
 
 

@@ -24,7 +24,7 @@ class VTrace(NamedTuple):
     """What V-trace gives to the losses; both [T, A] and cut off from the gradient."""
 
     targets: Tensor  # v_s, what the value function should have said
-    advantages: Tensor  # rho_s * (r_s + discount_s * v_{s+1} - V(x_s)), the weight of grad log pi(a_s | x_s)
+    advantages: Tensor  # r_s + discount_s * v_{s+1} - V(x_s), how much better the choice was than expected
 
 
 @torch.no_grad()
@@ -41,6 +41,8 @@ def vtrace(
     lambda_: float = 1.0,
 ) -> VTrace:
     """V-trace targets and policy-gradient advantages (Espeholt et al. 2018, equation 1 and section 4.1).
+
+    The paper weighs the advantage with rho_s in the gradient of the policy; here that is left to the loss.
 
     All tensors are [T, A]. In rows that are not valid both losses vanish: the advantage is 0 and the target is the
     value itself; whatever stands there, NaN included, reaches no other row.
@@ -71,7 +73,7 @@ def vtrace(
             later = torch.where(valid[t], later, 0.0)
         excess[t] = later
 
-    advantages = clipped_rhos * (rewards + discounts * (next_values + next_excess) - values)
+    advantages = rewards + discounts * (next_values + next_excess) - values
     if valid is not None:
         advantages = torch.where(valid, advantages, 0.0)
     return VTrace(targets=values + excess, advantages=advantages)

@@ -104,6 +104,14 @@ def test_help_lists_every_flag_and_exits_with_zero() -> None:
         (["--decision-interval", "0"], "--decision-interval 0: must be at least 0.1"),
         (["--time-limit", "inf"], "--time-limit inf: must be a finite number, or none"),
         (["--discount", "1.5"], "--discount 1.5: must be at most 1"),
+        (["--departure-jitter", "-1"], "--departure-jitter -1: must be at least 0"),
+        *(
+            (
+                ["--demand-scale", text],
+                f"--demand-scale {text}: must be above 0, a factor such as 1.2 or a range such as 0.8:1.2",
+            )
+            for text in ("0", "-1", "much", "1.2:0.8", "1:", "0.8:1.2:2", "nan", "0.5:inf")
+        ),
         (["--cache-frames", "21"], "--cache-frames 21: must be at most 20"),
         (["--seed", str(2**31)], "--seed 2147483648: must be less than 2147483648"),
         (["--amp", "fp8"], "--amp fp8: must be off, bf16 or fp16"),
@@ -266,3 +274,10 @@ def test_yaml_gives_back_exactly_what_was_written(
 def test_the_written_yaml_names_every_setting() -> None:
     text = to_yaml(Settings())
     assert all(f"\n  {name}: " in text for _, record in Settings() for name in type(record).model_fields)
+
+
+@pytest.mark.parametrize("text", ["1", "0.8", "0.8:1.2", "1e-1:3"])
+def test_demand_may_be_scaled_by_a_factor_or_a_range(text: str) -> None:
+    settings = load(["--demand-scale", text])
+    assert settings.env.demand_scale == text
+    assert from_yaml(to_yaml(settings)) == settings

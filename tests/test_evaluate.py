@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -10,9 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import pytest
+from PIL import Image
 
 import evaluate
+from envs import sumo
+from envs.controllers import CLASSICAL, FixedTime
+from envs.session import Session
+from envs.signals import Frame, SignalControl
 from graph.policy import PolicyShape, SignalPolicy
 from learner import checkpoints
 from tests.support.leftovers import bearers, marked
@@ -25,7 +32,7 @@ QUICK = ["--scenario", "single", "--episode-seconds", "120", "--seeds", "2"]
 def write_checkpoint(folder: Path, **changes: Any) -> Path:
     shape = PolicyShape(hidden=16)
     state = {
-        "model": SignalPolicy(shape).state_dict(),
+        "average": SignalPolicy(shape).state_dict(),
         "shape": shape.as_dict(),
         "radius": 50.0,
         "env": {"decision_interval": 5.0, "yellow_time": 2.0, "min_green": 5.0, "reward": "queue"},
@@ -54,7 +61,20 @@ def test_two_controllers_are_compared_and_written_down(capsys: pytest.CaptureFix
         ("max-pressure", 1),
         ("max-pressure", 2),
     ]
-    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert record["controllers"]["fixed"]["gridlocked"] == 0
+    rows = list(csv.DictReader((out / "report.csv").open()))
+    assert [(row["controller"], int(row["seed"]), float(row["delay"])) for row in rows] == [
+        (one["controller"], one["seed"], one["delay"]) for one in record["episodes"]
+    ]
+    assert set(rows[0]) >= {"queue", "stops", "co2", "throughput", "worst_waiting", "gridlocked", "teleports"}
+    for name in ("report.png", "delay-over-time.png", "space-time.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_seeds_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, *QUICK, "--controller", "fixed", "--first-seed", "7", "--json")
+    assert code == 0
+    assert [one["seed"] for one in json.loads(text)["episodes"]] == [7, 8]
 
 
 @pytest.mark.parametrize("inner", ["", "checkpoints"])
@@ -75,6 +95,28 @@ def test_a_policy_acts_under_the_conditions_that_it_was_trained_under(
     assert [one["delay"] for one in by_path["episodes"]] == [one["delay"] for one in by_folder["episodes"]]
 
 
+def test_demand_varies_only_where_it_is_asked_for_and_alike_for_all(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    env = {"decision_interval": 5.0, "demand_scale": "0.1", "departure_jitter": 60.0}
+    both = ["--controller", "fixed", "--controller", str(write_checkpoint(tmp_path, env=env))]
+    code, text, _ = run(capsys, *QUICK, *both, "--json")
+    assert code == 0
+    as_it_is = json.loads(text)
+    code, text, _ = run(capsys, *QUICK, *both, "--json", "--demand-scale", "0.5:0.6", "--departure-jitter", "20")
+    assert code == 0
+    fewer = json.loads(text)
+    assert as_it_is["conditions"] | {"demand_scale": "1", "departure_jitter": 0.0} == as_it_is["conditions"]
+    assert fewer["conditions"] | {"demand_scale": "0.5:0.6", "departure_jitter": 20.0} == fewer["conditions"]
+
+    def departed(record: dict[str, Any]) -> list[int]:
+        return [one["departed"] + one["never_departed"] for one in record["episodes"]]
+
+    assert departed(as_it_is)[:2] == departed(as_it_is)[2:], "a checkpoint's own demand has leaked in"
+    assert departed(fewer)[:2] == departed(fewer)[2:], "controllers met different traffic"
+    assert all(some < 0.7 * all_ for some, all_ in zip(departed(fewer), departed(as_it_is), strict=True))
+
+
 def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     one = write_checkpoint(tmp_path / "one")
     other = write_checkpoint(tmp_path / "other", env={"decision_interval": 8.0})
@@ -89,7 +131,7 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
     ("flags", "says"),
     [
         (["--scenario", "nowhere", "--controller", "fixed"], "unknown scenario 'nowhere'"),
-        (["--controller", "magic"], "--controller magic: must be fixed, actuated, max-pressure, random, or"),
+        (["--controller", "magic"], "--controller magic: must be fixed, webster, actuated, max-pressure,"),
         (["--controller", "{tmp}"], "this folder holds no checkpoint"),
         (["--controller", "{tmp}/text.pt"], "is not a checkpoint"),
         (["--controller", "{tmp}/half"], "has no 'radius'"),
@@ -101,9 +143,20 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--controller", "fixed", "--processes", "0"], "--processes 0: must be at least 1"),
         (["--controller", "fixed", "--timeout", "0"], "--timeout 0"),
         (["--controller", "fixed", "--min-green", "-1"], "--min-green"),
+        (["--controller", "fixed", "--demand-scale", "1.2:0.8"], "--demand-scale 1.2:0.8: must be above 0"),
+        (["--controller", "fixed", "--departure-jitter", "much"], "--departure-jitter much: must be a number"),
         (["--controller", "fixed", "--backend", "pigeon"], "--backend pigeon: must be traci or libsumo"),
         (["--controller", "fixed", "--out", "{tmp}/text.pt"], "is a file, must be a folder"),
-        ([], "--controller"),
+        (["--controller", "fixed", "--first-seed", "65535"], "--first-seed 65535: must be 1 to 65531 with --seeds 5"),
+        (["--controller", "fixed", "--video", "film.avi"], "--video film.avi: must end in .gif or .mp4"),
+        (["--controller", "fixed", "--video", "{tmp}/text.pt/film.gif"], "text.pt: cannot be written"),
+        (["--controller", "fixed", "--video", "film.gif", "--video-seconds", "0"], "--video-seconds 0: must be more"),
+        (["--controller", "fixed", "--gui", "--video", "film.gif"], "--gui and --video: give one of them"),
+        (["--controller", "fixed", "--controller", "random", "--gui"], "--gui: shows one controller, 2 are given"),
+        (["--controller", "fixed", "--gui", "--gui-delay", "-1"], "--gui-delay -1: must be 0 or more"),
+        (["--curves", "{tmp}/half"], "--curves: needs --out FOLDER"),
+        (["--curves", "{tmp}/half", "--out", "{tmp}"], "cannot read metrics {tmp}/half/metrics.jsonl"),
+        ([], "--controller C or --curves RUN: one of them must be given"),
     ],
 )
 def test_a_users_mistake_gets_one_line_and_code_2(
@@ -111,12 +164,98 @@ def test_a_users_mistake_gets_one_line_and_code_2(
 ) -> None:
     (tmp_path / "text.pt").write_text("no checkpoint")
     write_checkpoint(tmp_path / "half", radius=None)
-    write_checkpoint(tmp_path / "wide", model=SignalPolicy(PolicyShape(hidden=32)).state_dict())
+    write_checkpoint(tmp_path / "wide", average=SignalPolicy(PolicyShape(hidden=32)).state_dict())
     write_checkpoint(tmp_path / "newer", shape={"hidden": 16, "heads": 4})
     code, text, errors = run(capsys, *(flag.format(tmp=tmp_path) for flag in ["--scenario", "single", *flags]))
     assert (code, text) == (2, "")
     assert errors.count("\n") == 1
-    assert says in errors
+    assert says.format(tmp=tmp_path) in errors
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_film_of_two_controllers_is_written_without_a_screen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / "films" / f"two{suffix}"
+    both = ["--controller", "fixed", "--controller", "max-pressure"]
+    code, text, errors = run(capsys, *QUICK, *both, "--video", str(path), "--video-seconds", "2")
+    assert (code, errors) == (0, "")
+    assert text.startswith(f"{path}: ")
+    if suffix == ".gif":
+        with Image.open(path) as film:
+            frames, size = film.n_frames, film.size  # type: ignore[attr-defined]
+        assert frames in (20, 21)
+    else:
+        about, *raw = imageio_ffmpeg.read_frames(str(path))
+        frames, size = len(raw), about["size"]
+        assert frames in (40, 41)
+    assert size[0] > 1.5 * size[1], "two square networks side by side"
+
+
+def test_learning_curves_of_runs_are_drawn_beside_a_controller(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        (tmp_path / f"run-{seed}").mkdir()
+        rows = [{"trained": 2.0 * n, "decisions": 90 * n, "delay": 40.0 + seed + 90.0 / n} for n in range(1, 30)]
+        (tmp_path / f"run-{seed}" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = [str(tmp_path / f"run-{seed}") for seed in (1, 2)]
+    code, text, errors = run(capsys, "--curves", *runs, "--out", str(tmp_path / "alone"))
+    assert (code, errors) == (0, "")
+    alone = tmp_path / "alone" / "learning-curves.png"
+    assert text == f"{alone}\n"
+    beside = tmp_path / "beside" / "learning-curves.png"
+    assert run(capsys, *QUICK, "--controller", "fixed", "--curves", *runs, "--out", str(beside.parent))[0] == 0
+    assert alone.read_bytes() != beside.read_bytes()
+    assert (beside.parent / "report.csv").exists()
+
+
+GUI = ["--scenario", "single", "--episode-seconds", "60", "--gui", "--gui-delay", "0", "--controller"]
+
+
+@pytest.mark.parametrize("display", ["", ":4711"])
+def test_without_a_display_a_window_is_refused_and_films_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, display: str
+) -> None:
+    monkeypatch.setenv("DISPLAY", display)
+    code, text, errors = run(capsys, *GUI, "fixed")
+    assert (code, text) == (2, "")
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: --gui: ")
+    assert "--video FILE films it without" in errors
+
+
+class Closing(FixedTime):
+    """Somebody closes the window after half a minute."""
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        self._session = session
+
+    def act(self, frame: Frame) -> None:
+        if frame.time >= 30.0:
+            os.kill(self._session.pids[0], signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("controller", "says"), [("max-pressure", ""), ("closing", "the window was closed before")])
+def test_a_window_shows_the_episode_until_it_is_over_or_closed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, controller: str, says: str
+) -> None:
+    """With SUMO itself in the place of its window, which it takes all options of."""
+    real = sumo.binary
+    asked: list[str] = []
+
+    def stand_in(name: str) -> Path:
+        asked.append(name)
+        return real(name.removesuffix("-gui"))
+
+    monkeypatch.setattr(sumo, "binary", stand_in)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setitem(CLASSICAL, "closing", Closing)
+    code, text, errors = run(capsys, *GUI, controller)
+    assert (code, text) == (0, "")
+    assert errors.startswith(says)
+    assert bool(errors) == bool(says)
+    assert "sumo-gui" in asked
 
 
 def test_an_evaluation_that_fails_has_code_1(capsys: pytest.CaptureFixture[str]) -> None:

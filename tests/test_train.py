@@ -23,7 +23,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
+import closing
 import config
+import evaluate
 import train_rl
 from envs import sumo
 from learner import checkpoints
@@ -114,6 +116,97 @@ def test_two_ranks_end_with_the_same_weights(tmp_path: Path) -> None:
         assert run.output.count("run folder") == 1, "both ranks talk"
 
 
+# Several scenarios
+
+TWO = ("--scenario", "single,arterial")
+
+
+def of_map(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a record says of one of several scenarios, by that scenario."""
+    return {key.removeprefix(f"{name}/"): value for key, value in values.items() if key.startswith(f"{name}/")}
+
+
+@pytest.fixture(scope="module")
+def on_two_maps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainRun]:
+    """A run on two scenarios with a loader worker, and its closing table."""
+    flags = (*TWO, "--total-decisions", "400", "--loader-workers", "1", "--poison", "--eval-seeds", "1")
+    with TrainRun(tmp_path_factory.mktemp("maps"), *flags, "--demand-scale", "0.8:1.2") as run:
+        run.finish()
+        yield run
+
+
+def test_a_run_on_two_scenarios_says_how_each_does(on_two_maps: TrainRun) -> None:
+    assert re.search(r"single: 1 signals with \d+ green phases, .*\narterial: 5 signals with ", on_two_maps.output)
+    for name in ("single", "arterial"):
+        assert re.search(rf"{name}, unseen seeds\ncontroller .*\nfixed .*\npolicy ", on_two_maps.output)
+    last = on_two_maps.metrics()[-1]
+    delays = of_map(last, "delay")
+    assert delays.keys() == {"single", "arterial"}
+    assert last["delay"] == pytest.approx(sum(delays.values()) / 2)
+    assert (on_two_maps.folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_report_is_of_each_scenario_as_it_is(on_two_maps: TrainRun) -> None:
+    record = json.loads((on_two_maps.folder / "report.json").read_text())
+    assert record["scenario"] == "single,arterial"
+    assert "demand_scale" not in record
+    assert record["scenarios"].keys() == {"single", "arterial"}
+    for own in record["scenarios"].values():
+        assert [one["controller"] for one in own["episodes"]] == ["fixed", "policy"]
+
+
+def test_its_checkpoint_knows_the_rewards_of_each_scenario(on_two_maps: TrainRun) -> None:
+    assert newest(on_two_maps.folder)["reward_scales"].keys() == {"single", "arterial"}
+
+
+def test_a_run_goes_on_with_another_scenario_beside_its_own(finished: TrainRun, copy: Path, tmp_path: Path) -> None:
+    before = newest(finished.folder)["reward_scales"]
+    with TrainRun(tmp_path, "--resume", "--scenario", "arterial,single", "--total-decisions", "500") as run:
+        run.finish()
+        after = newest(copy)["reward_scales"]
+        assert after.keys() == {"single", "arterial"}
+        assert after["single"] == pytest.approx(before["single"], rel=0.5)
+        assert of_map(run.metrics()[-1], "delay").keys() == {"single", "arterial"}
+
+
+def test_two_ranks_with_a_scenario_each_learn_as_one(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", SCRIPT)
+    flags = (*TWO, "--total-decisions", "400", "--num-envs", "1", "--batch-fragments", "2")
+    with TrainRun(tmp_path, *flags, program=torchrun, environment={"OMP_NUM_THREADS": "1"}) as run:
+        run.finish()
+        one, other = digests(run.output)
+        assert one == other
+        assert of_map(run.metrics()[-1], "delay").keys() == {"single", "arterial"}, "only its own"
+        assert newest(run.folder)["reward_scales"].keys() == {"single", "arterial"}
+
+
+def test_a_run_on_two_scenarios_is_scaled(tmp_path: Path) -> None:
+    with TrainRun(tmp_path, *TWO, "--num-collectors", "1", "--time-limit", "none", "--max-envs", "4") as run:
+        run.wait_for_learning()
+        for count in (4, 1, 3):
+            assert steer(run.folder, "scale", str(count))[0]["num_envs"] == count
+            rows = lambda: steer(run.folder, "status")[0]["collectors"]  # noqa: E731
+            wait_for(lambda: sum(len(row["sumo"]) for row in rows()) == count, f"{count} simulations")  # noqa: B023
+        decisions = run.metrics()[-1]["decisions"]
+        run.wait_for(lambda: run.metrics()[-1]["decisions"] > decisions + 100, "learning after all that")
+        run.press_ctrl_c()
+        run.finish()
+
+
+def test_a_checkpoint_acts_on_a_network_that_it_has_never_seen(
+    finished: TrainRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained on one signal; five signals with other numbers of phases. Nor does its own demand leak into that."""
+    flags = ("--scenario", "arterial", "--seeds", "1", "--episode-seconds", "300", "--json")
+    assert evaluate.main([*flags, "--controller", str(finished.folder), "--controller", "random"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert newest(finished.folder)["env"]["departure_jitter"] > 0
+    assert (record["conditions"]["departure_jitter"], record["conditions"]["demand_scale"]) == (0.0, "1")
+    policy, chance = record["episodes"]
+    assert policy["departed"] > 20
+    assert policy["delay"] != chance["delay"]
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process do not fight over cores with whatever else is going on."""
@@ -139,8 +232,8 @@ def test_the_same_seed_in_serial_mode_gives_the_same_weights_to_the_bit(
     assert first["version"] == second["version"] > 3
     for name in ("decisions", "episodes", "seconds", "starts"):
         assert first["counters"][name] == second["counters"][name]
-    assert torch.equal(first["reward_scale"], second["reward_scale"])
-    assert not torch.equal(first["reward_scale"], third["reward_scale"])
+    assert first["reward_scales"] == second["reward_scales"] != third["reward_scales"]
+    assert first["reward_scales"].keys() == {"single"}
 
 
 # Ctrl-C
@@ -168,6 +261,10 @@ def test_ctrl_c_ends_with_a_checkpoint(tmp_path: Path, moment: str, flags: str) 
         MOMENTS[moment](run)
         run.press_ctrl_c()
         run.finish()
+        if moment == "while it imports":
+            assert "stopped on request, before anything had begun" in run.output
+            assert not run.folder.exists()
+            return
         state = newest(run.folder)
         assert [checkpoints.digest(state["model"])] == digests(run.output)
         assert state["counters"]["decisions"] > 0 or moment != "while it learns"
@@ -204,9 +301,9 @@ def test_a_disk_that_is_full_at_the_end_is_a_failure_and_no_wrong_setting(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, *content)
 
-    write = train_rl.write_atomically
-    monkeypatch.setattr(train_rl, "write_atomically", refuse)
-    monkeypatch.setattr(train_rl.report, "learning_curve", refuse)
+    write = closing.write_atomically
+    monkeypatch.setattr(closing, "write_atomically", refuse)
+    monkeypatch.setattr(closing, "learning_curve", refuse)
     if file == "checkpoint":
         monkeypatch.setattr("learner.checkpoints.write_atomically", lambda path, *_: refuse(path.parent))
     flags = ("--num-collectors", "0", "--total-decisions", "20", "--eval-seeds", "1")
@@ -333,6 +430,11 @@ def refusal(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
         ("--num-envs 2 --num-collectors 3", "must be at most --num-envs 2"),
         ("--backend libsumo --num-envs 4 --num-collectors 2", "--num-collectors 4"),
         ("--num-collectors 0 --loader-workers 1", "--loader-workers"),
+        ("--demand-scale 1.2:0.8", "--demand-scale 1.2:0.8: must be above 0"),
+        ("--scenario single,arterial,grid4x4 --num-envs 2", "--num-envs 2: must be at least 3"),
+        ("--scenario single,grid5x5", "did you mean grid4x4"),
+        ("--scenario single,single", "named twice"),
+        ("--scenario single,", "before or behind a comma"),
         ("--resume", "--run-dir"),
         ("--queue-size 100000000", "--queue-size"),
         ("--queue-size 1000000000000000", "--queue-size"),

@@ -46,6 +46,19 @@ def test_a_slot_goes_round() -> None:
     slots.close()
 
 
+def test_envs_have_their_layouts_in_turn_and_no_slot_reaches_into_the_next() -> None:
+    layouts = [LAYOUT, Layout({"numbers": ("i8", (100,)), "more": ("?", (3,))})]
+    slots = Slots(layouts, num_envs=3, slots_per_env=2, capacity=4, poison=True)
+    shapes = [{name: array.shape for name, array in slots.views(slot).items()} for slot in range(6)]
+    assert shapes == 2 * [{"numbers": (8,)}] + 2 * [{"numbers": (100,), "more": (3,)}] + 2 * [{"numbers": (8,)}]
+    for slot in range(6):
+        for array in slots.views(slot).values():
+            array[:] = slot
+    for slot in range(6):
+        assert all((array == (slot if array.dtype != bool else slot > 0)).all() for array in slots.views(slot).values())
+    slots.close()
+
+
 def test_no_free_slot_holds_the_writer_back_until_one_is_released() -> None:
     slots = Slots(LAYOUT, num_envs=2, slots_per_env=2)
     for sequence in (1, 2):

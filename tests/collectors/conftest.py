@@ -15,7 +15,7 @@ from tests.support.plans import make_channel, make_plan
 def pool() -> Iterator[SerialPool]:
     """Two envs in this process, room for four."""
     plan = make_plan()
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1, capacity=4), make_channel()
+    slots, weights = Slots(plan.layouts(), 2, slots_per_env=3, collectors=1, capacity=4), make_channel()
     pool = SerialPool(plan, slots, weights, 2)
     pool.start()
     yield pool

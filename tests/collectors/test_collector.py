@@ -23,13 +23,13 @@ from tests.support.plans import Rig, assert_same_decisions, decisions_of, make_p
 
 def log_probs_under(weights: np.ndarray, rig: Rig, fragment: Fragment) -> np.ndarray:
     """Log-probabilities of a fragment's actions under these weights, [n, S]."""
-    actor = Actor(Topology.of(rig.plan.network), rig.plan.shape, rig.plan.radius)
+    actor = Actor(Topology.of(rig.plan.place(0).network), rig.plan.shape, rig.plan.radius)
     actor.policy.load(weights)
     frames = []
     for row in decisions_of([fragment], fragment.env):
         frames.append(Frame(**{name: row[name] for name in Frame.__dataclass_fields__}))
     every = actor._log_probs(range(len(frames)), frames)  # [n, P]
-    start = rig.plan.network.phase_start[:-1]
+    start = rig.plan.place(0).network.phase_start[:-1]
     return np.take_along_axis(every, start + fragment.actions.astype(int), axis=1)
 
 

@@ -25,7 +25,7 @@ def collect(plan: CollectionPlan, decisions: int) -> list[Fragment]:
 
 def replay(plan: CollectionPlan, rows: Sequence[dict[str, Any]]) -> None:
     """Take the actions of whole episodes again in another simulation and compare everything."""
-    simulation = Simulation(plan.scenario, plan.backend, **plan.simulation)
+    simulation = Simulation(plan.place(0).scenario, plan.backend, **plan.simulation)
     try:
         for row in rows:
             if row["decision"] == 0:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,14 @@ import psutil
 import pytest
 import torch
 
-from collectors.episodes import Conditions, Episode, Policy, run_episode
+from collectors.episodes import Conditions, run_episode
 from collectors.errors import EvaluationError
-from collectors.evaluation import evaluate
+from collectors.evaluation import evaluate, record
+from collectors.measures import Episode
+from collectors.policies import Policy
 from envs.controllers import CLASSICAL, FixedTime
 from envs.errors import ScenarioError
+from envs.recording import Lens
 from envs.scenarios import find
 from envs.session import Session
 from envs.signals import Frame, SignalControl
@@ -52,16 +56,24 @@ class Spy(FixedTime):
 
     def __init__(self) -> None:
         self.delay: dict[str, float] = {}
+        self.waited: Counter[str] = Counter()  # s
+        self.co2: Counter[str] = Counter()  # mg
+        self.standing: list[int] = []
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
         self._vehicles = session.client.vehicle
 
     def act(self, frame: Frame) -> None:
-        for name in self._vehicles.getIDList():
+        names = self._vehicles.getIDList()
+        stands = [name for name in names if self._vehicles.getSpeed(name) < 0.1]
+        self.waited.update(stands)
+        self.standing.append(len(stands))
+        for name in names:
             self.delay[name] = self._vehicles.getTimeLoss(name) + self._vehicles.getDepartDelay(name)
+            self.co2[name] += self._vehicles.getCO2Emission(name)
 
 
-def test_delay_is_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy()
     monkeypatch.setitem(CLASSICAL, "spy", lambda: spy)
     scenario, network = single()
@@ -72,6 +84,12 @@ def test_delay_is_what_the_vehicles_themselves_report(monkeypatch: pytest.Monkey
     assert episode.full_delay == episode.delay
     assert 0 < episode.waiting_time < episode.travel_time
     assert 0 < episode.arrived < episode.departed
+    assert episode.throughput == episode.arrived * 6  # in ten minutes
+    assert episode.queue == pytest.approx(np.mean(spy.standing), rel=0.03)
+    assert episode.worst_waiting == pytest.approx(max(spy.waited.values()), abs=2)
+    assert episode.co2 == pytest.approx(sum(spy.co2.values()) / 1000 / len(spy.co2), rel=0.03)
+    assert 0.2 < episode.stops < 5
+    assert not episode.gridlocked
 
 
 def test_episodes_come_back_in_order_and_equal_those_run_here() -> None:
@@ -99,6 +117,22 @@ def test_both_backends_measure_the_same() -> None:
         for backend in ("traci", "libsumo")
     ]
     assert list(map(without_wall, found[0])) == list(map(without_wall, found[1]))
+
+
+def test_a_recording_shows_the_very_episode_that_is_measured() -> None:
+    scenario, network = single()
+    policy = make_policy()
+    lens = Lens(0.0, 300.0, 1.0)
+    episodes = evaluate(scenario, network, ["max-pressure", policy], [2], SHORT)
+    recordings = record(scenario, network, ["max-pressure", policy], 2, lens, SHORT)
+    assert [one.controller for one in recordings] == ["max-pressure", "policy"]
+    for episode, recording in zip(episodes, recordings, strict=True):
+        assert recording.times.tolist() == np.arange(301).tolist()
+        assert len(recording.routes) == episode.departed
+        stood = (recording.speed < 0.1).sum()  # seconds, over all vehicles
+        assert stood / 300 == pytest.approx(episode.queue, abs=0.1)
+    assert not np.array_equal(recordings[0].lights, recordings[1].lights)
+    assert not own_processes()
 
 
 def test_one_policy_acts_on_any_map_greedily_or_not() -> None:

@@ -10,12 +10,13 @@ import pytest
 from buffers.layout import Layout
 from buffers.shared import SharedMemory
 from collectors.plan import CollectionPlan
-from tests.support.plans import make_plan
+from tests.support.plans import arterial, make_plan, single
 
 
 def rows(plan: CollectionPlan) -> int:
     """Vehicles that a slot of this plan has room for, all frames together."""
-    layout: Layout = plan.layout()
+    layout: Layout
+    (layout,) = plan.layouts()
     return len(layout.views(SharedMemory(layout.size), 0)["lanes"])
 
 
@@ -47,7 +48,7 @@ def test_ranks_number_their_envs_apart() -> None:
 
 def test_a_slot_has_room_for_two_frames_of_a_jam() -> None:
     plan = make_plan(fragment_length=1)
-    assert rows(plan) >= 2 * plan.network.jam_capacity
+    assert rows(plan) >= 2 * plan.places[0].network.jam_capacity
 
 
 @pytest.mark.parametrize(("length", "vehicles"), [(1, 10), (16, 10), (16, 200)])
@@ -59,5 +60,21 @@ def test_a_plan_travels_to_another_process() -> None:
     plan = make_plan(slot_vehicles=10)
     copy: CollectionPlan = pickle.loads(pickle.dumps(plan))  # noqa: S301 - our own bytes
     assert copy.seeds(1, 1)[0] == plan.seeds(1, 1)[0]
-    assert copy.layout().size == plan.layout().size
-    assert np.array_equal(copy.network.lane_length, plan.network.lane_length)
+    assert copy.layouts()[0].size == plan.layouts()[0].size
+    assert np.array_equal(copy.place(0).network.lane_length, plan.place(0).network.lane_length)
+
+
+@pytest.mark.parametrize(("ranks", "envs"), [(1, 4), (2, 2), (3, 5)])
+def test_envs_of_all_ranks_are_dealt_to_the_places_in_turn(ranks: int, envs: int) -> None:
+    places = (single(), arterial())
+    dealt = {}
+    for rank in range(ranks):
+        plan = make_plan(places=places, first_env=rank, env_stride=ranks)
+        for env in range(envs):
+            dealt[plan.env_number(env)] = plan.map_of(env)
+            assert plan.place(env) is places[plan.map_of(env)]
+            layout = plan.layouts()[env % len(places)]
+            views = layout.views(SharedMemory(layout.size), 0)
+            assert views["shown"].shape[1] == len(plan.place(env).network.signals)
+            assert views["allowed"].shape[1] == plan.place(env).network.num_phases
+    assert [dealt[number] for number in range(ranks * envs)] == [number % 2 for number in range(ranks * envs)]

@@ -42,7 +42,7 @@ class Site:
     ) -> None:
         self.plan = make_plan(**plan)
         self.slots = Slots(
-            self.plan.layout(), envs, slots_per_env, collectors=collectors, capacity=capacity or envs, poison=True
+            self.plan.layouts(), envs, slots_per_env, collectors=collectors, capacity=capacity or envs, poison=True
         )
         self.weights = make_channel(self.plan.shape)
         self.pool = ProcessPool(self.plan, self.slots, self.weights, envs, stall_limit=20.0)

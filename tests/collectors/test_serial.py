@@ -12,9 +12,19 @@ import pytest
 from buffers import Fragment, Slots
 from collectors.board import Wish
 from collectors.errors import ControlError
+from collectors.plan import CollectionPlan
 from collectors.serial import SerialPool
 from tests.support.leftovers import assert_gone
-from tests.support.plans import assert_same_decisions, decisions_of, make_channel, make_plan, same_fragment, take
+from tests.support.plans import (
+    arterial,
+    assert_same_decisions,
+    decisions_of,
+    make_channel,
+    make_plan,
+    same_fragment,
+    single,
+    take,
+)
 from tests.support.waiting import wait_for
 
 
@@ -28,8 +38,11 @@ def has_passed(pool: SerialPool, decisions: int) -> bool:
 
 
 def collect(seed: int, fragments: int) -> list[Fragment]:
-    plan = make_plan(seed=seed)
-    slots, weights = Slots(plan.layout(), 2, slots_per_env=3, collectors=1), make_channel()
+    return collect_by(make_plan(seed=seed), 2, fragments)
+
+
+def collect_by(plan: CollectionPlan, envs: int, fragments: int) -> list[Fragment]:
+    slots, weights = Slots(plan.layouts(), envs, slots_per_env=3, collectors=1), make_channel()
     pool = SerialPool(plan, slots, weights, slots.capacity)
     found: list[Fragment] = []
     try:
@@ -54,6 +67,40 @@ def test_the_same_seed_gives_the_same_fragments_in_the_same_order() -> None:
     assert not any(same_fragment(one, different) for one, different in zip(first, other, strict=True))
     with pytest.raises(AssertionError):
         assert_same_decisions(decisions_of(first, 0), decisions_of(other, 0))
+
+
+def test_envs_of_two_maps_collect_what_each_map_alone_would_to_the_bit() -> None:
+    """Three envs: of the first map numbers 0 and 2, of the second number 1; episodes of 20 decisions, three of each."""
+    maps = (single(), arterial())
+    together = collect_by(make_plan(places=maps), 3, 3 * 3 * 3)
+    alone = collect_by(make_plan(places=maps[:1], env_stride=2), 2, 2 * 3 * 3)
+    alone += collect_by(make_plan(places=maps[1:], first_env=1, env_stride=2), 1, 3 * 3)
+    for env in range(3):
+        rows = decisions_of(together, env)
+        assert len(rows) >= 40
+        assert rows[0]["actions"].shape == (len(maps[env % 2].network.signals),)
+        assert rows[0]["allowed"].shape == (maps[env % 2].network.num_phases,)
+        assert_same_decisions(rows, decisions_of(alone, env)[: len(rows)])
+
+
+def test_envs_that_come_later_are_dealt_to_the_maps_too() -> None:
+    maps = (single(), arterial())
+    plan = make_plan(places=maps, fragment_length=2, first_env=1)
+    slots, weights = Slots(plan.layouts(), 1, slots_per_env=3, collectors=1, capacity=4), make_channel()
+    pool = SerialPool(plan, slots, weights, 1)
+    try:
+        pool.start()
+        pool.scale(4)
+        found: dict[int, int] = {}  # env -> signals
+        while len(found) < 4:
+            work(pool)
+            while (fragment := take(slots, 0.0)) is not None:
+                found[fragment.env] = fragment.actions.shape[1]
+        assert found == {env: len(maps[env % 2].network.signals) for env in range(1, 5)}
+    finally:
+        pool.close()
+        slots.close()
+        weights.close()
 
 
 def test_work_is_one_decision_of_every_env(pool: SerialPool) -> None:
@@ -107,7 +154,7 @@ def test_an_unknown_collector_is_named(pool: SerialPool) -> None:
 
 def test_work_before_start_or_after_close_collects_nothing() -> None:
     plan = make_plan()
-    slots, weights = Slots(plan.layout(), 1, slots_per_env=2, collectors=1), make_channel()
+    slots, weights = Slots(plan.layouts(), 1, slots_per_env=2, collectors=1), make_channel()
     pool = SerialPool(plan, slots, weights, slots.capacity)
     work(pool)
     assert pool.status()["decisions"] == 0

@@ -27,7 +27,7 @@ with Rig(make_plan(), num_envs=int(sys.argv[1])) as rig:
     while len(found) < 4:
         rig.collector.round()
         found += rig.read()
-    dataset = ExperienceDataset(rig.slots, Topology.of(rig.plan.network), batch_fragments=2, radius=50.0)
+    dataset = ExperienceDataset(rig.slots, [Topology.of(rig.plan.place(0).network)], batch_fragments=2, radius=50.0)
     dataset.batch(found[:2])
 print(before, [len(kernel.signatures) for kernel in kernels])
 """

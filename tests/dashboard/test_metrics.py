@@ -106,3 +106,11 @@ def test_what_is_not_known_is_left_out() -> None:
     figures: dict[str, Any] = {"lag": math.nan, "delay": None, "loss": math.inf, "memory_bytes": 7}
     samples = parse(exposition([{"rank": 0, "ok": True, "figures": figures}]).decode())
     assert {name for name, _ in samples} == {"platoon_rank_up", "platoon_loss", "platoon_memory_bytes"}
+
+
+def test_each_of_several_scenarios_has_its_delay_once() -> None:
+    figures = {"delay": 20.0, "delay/resco:cologne1": 15.0, "delay/single": 25.0, "delay/grid4x4": None}
+    ranks = [{"rank": rank, "ok": True, "figures": figures} for rank in range(2)]
+    samples = parse(exposition(ranks).decode())
+    told = {labels: delay for (name, labels), delay in samples.items() if name == "platoon_scenario_delay_seconds"}
+    assert told == {frozenset({("scenario", "resco:cologne1")}): 15.0, frozenset({("scenario", "single")}): 25.0}

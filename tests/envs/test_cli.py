@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,15 @@ def test_as_a_program() -> None:
     )
     assert run.returncode == 2
     assert "SCENARIO" in run.stderr
+
+
+def test_a_demand_that_the_configuration_varies_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(find("single").config.with_name("single.net.xml"), tmp_path / "net.net.xml")
+    trip = '<trip id="{}" depart="{}" from="left0A0" to="A0right0"/>'
+    trips = "".join(trip.format(number, 10 * number) for number in range(20))
+    options = '<end value="300"/><scale value="0.5"/><random-depart-offset value="7"/>'
+    report = reported(capsys, configured(tmp_path, trips, options))
+    assert report["departed"] == 10
+    notes = "\n".join(report["notes"])
+    assert "its configuration scales its demand by 0.5, which --demand-scale multiplies" in notes
+    assert "delays departures by up to 7 s" in notes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,21 @@ import traci.constants as tc
 
 from envs import sumo
 from envs.backends import open_session
-from envs.controllers import CLASSICAL, Actuated, Controller, FixedTime, MaxPressure, Random
-from envs.network import Network
-from envs.scenarios import find
-from envs.session import Session
+from envs.controllers import (
+    CLASSICAL,
+    Actuated,
+    Controller,
+    FixedTime,
+    MaxPressure,
+    MaxWave,
+    Random,
+    SelfOrganizing,
+    Webster,
+)
+from envs.controllers.webster import flow_ratios, green_times
+from envs.network import Network, Signal
+from envs.scenarios import Scenario, find
+from envs.session import LANE_POSITION, Session
 from envs.signals import Frame, SignalControl
 from envs.trips import read_trips
 
@@ -90,6 +103,99 @@ def test_an_empty_network_gives_max_pressure_no_reason_to_switch(session: Sessio
     assert controller.act(frame).tolist() == shown.tolist()
 
 
+def slow_counts(session: Session, reach: float) -> list[list[int]]:
+    """Vehicles within ``reach`` m of every phase of every signal, vehicle by vehicle, from TraCI's own words."""
+    client = session.client
+    left: dict[str, list[np.float32]] = {}
+    for name in client.vehicle.getIDList():
+        lane = client.vehicle.getLaneID(name)
+        length = np.float32(client.lane.getLength(lane))
+        left.setdefault(lane, []).append(length - np.float32(client.vehicle.getLanePosition(name)))
+    counts = []
+    for signal in session.network.signals:
+        links = client.trafficlight.getControlledLinks(signal.id)
+        served = [
+            {link[0] for light, group in zip(green, links, strict=True) if light in "Gg" for link in group}
+            for green in signal.greens
+        ]
+        roads = [{lane for lane in lanes if lane[0] != ":"} for lanes in served]
+        counts.append(
+            [sum(bool(metres <= reach) for lane in lanes for metres in left.get(lane, [])) for lanes in roads]
+        )
+    return counts
+
+
+def test_max_wave_shows_the_phase_that_a_slow_loop_over_vehicles_finds(session: Session) -> None:
+    controller = MaxWave()
+    switches = 0
+    for frame in run(controller, session, seconds=600):
+        wanted = controller.act(frame)
+        for s, counts in enumerate(slow_counts(session, reach=50.0)):
+            best = [phase for phase, count in enumerate(counts) if count == max(counts)]
+            assert wanted[s] == (frame.shown[s] if frame.shown[s] in best else best[0])
+            switches += wanted[s] != frame.shown[s]
+    assert switches >= 20
+
+
+def test_self_organizing_lights_decide_as_a_slow_loop_with_counters_does(session: Session) -> None:
+    controller = SelfOrganizing()
+    counters = [[0.0] * len(signal.greens) for signal in session.network.signals]
+    before = session.scenario.begin
+    switches = tails = 0
+    for frame in run(controller, session, seconds=900, interval=5.0):
+        wanted = controller.act(frame)
+        far, near = slow_counts(session, reach=80.0), slow_counts(session, reach=25.0)
+        for s, own in enumerate(counters):
+            shown = int(frame.shown[s])
+            for phase in range(len(own)):
+                own[phase] = 0.0 if phase == shown else own[phase] + far[s][phase] * (frame.time - before)
+            asking = [phase for phase, waited in enumerate(own) if waited >= 50.0]
+            most = max(asking, key=lambda phase: own[phase], default=shown)
+            tail = 1 <= near[s][shown] <= 2
+            assert wanted[s] == (shown if tail else most)
+            switches += most != shown and not tail
+            tails += most != shown and tail
+        before = frame.time
+    assert switches >= 20
+    assert tails >= 5
+
+
+def frame_with(network: Network, places: list[tuple[int, float]], time: float) -> Frame:
+    """A frame in which every signal shows its first phase, and vehicles are on (lane, m before the stop line)."""
+    vehicles = np.zeros((len(places), 8), np.float32)
+    lanes = np.array([lane for lane, _ in places], np.int32)
+    vehicles[:, LANE_POSITION] = network.lane_length[lanes] - np.array([left for _, left in places], np.float32)
+    signals = len(network.signals)
+    allowed = np.ones(network.num_phases, bool)
+    return Frame(time, vehicles, lanes, np.zeros(signals, np.int16), np.full(signals, 9.0, np.float32), allowed)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "present", "seconds", "switches"),
+    [
+        ([60.0] * 5, [], 9.5, False),  # 47.5 vehicle seconds
+        ([60.0] * 5, [], 10.0, True),  # 50
+        ([90.0] * 9, [], 10.0, False),  # out of sight
+        ([60.0] * 5, [20.0], 10.0, False),  # the tail of a platoon
+        ([60.0] * 5, [20.0, 24.0], 10.0, False),
+        ([60.0] * 5, [10.0, 17.0, 24.0], 10.0, True),  # no tail any more
+        ([60.0] * 5, [30.0], 10.0, True),  # too far to wait for
+    ],
+)
+def test_self_organizing_lights_have_a_threshold_and_spare_tails(
+    waiting: list[float], present: list[float], seconds: float, switches: bool
+) -> None:
+    session = open_session(find("single"), "traci")
+    network, controller = session.network, SelfOrganizing()
+    begin(controller, session)
+    session.close()
+    first, other = (set(lanes) for lanes in network.signals[0].served[::2])  # the roads that cross
+    green, red = min(first - other), min(other - first)
+    places = [(red, left) for left in waiting] + [(green, left) for left in present]
+    assert controller.act(frame_with(network, places, 0.0)).tolist() == [0]
+    assert (controller.act(frame_with(network, places, seconds)).tolist() != [0]) == switches
+
+
 def test_random_repeats_itself_for_a_seed_and_uses_every_phase(session: Session) -> None:
     def actions(seed: int) -> list[list[int]]:
         controller = Random()
@@ -157,15 +263,107 @@ def test_actuated_runs_the_networks_own_phases_for_times_that_depend_on_the_traf
         assert min(cycles) >= 5
 
 
+@pytest.mark.parametrize(
+    ("ratios", "yellow", "min_green", "greens"),
+    [
+        ([0.3, 0.2], 3.0, 5.0, [13, 9]),  # C = (1.5 * 6 + 5) / (1 - 0.5) = 28 s, 22 s of them green: 13.2 and 8.8
+        ([0.1, 0.2, 0.3], 4.0, 5.0, [8, 15, 23]),  # C = 23 / 0.4 = 57.5 s, 45.5 s green: 7.6, 15.2 and 22.8
+        ([0.5, 0.01], 3.0, 5.0, [22, 5]),  # C = 14 / 0.49 = 28.6 s, 22.6 s green: 22.1 and 0.4, which is too short
+        ([0.0, 0.0], 3.0, 5.0, [7, 7]),  # nobody comes: 20 s at least
+        ([0.6, 0.6], 3.0, 5.0, [87, 87]),  # more than fits: 180 s at most
+        ([0.3, 0.2], 0.0, 0.0, [12, 8]),  # nothing lost: 10 s would do, 20 s at least
+    ],
+)
+def test_websters_formula_by_hand(ratios: list[float], yellow: float, min_green: float, greens: list[int]) -> None:
+    assert green_times(np.array(ratios), yellow, min_green).tolist() == greens
+
+
+def crossing(movements: tuple[tuple[tuple[int, int], ...], ...]) -> Network:
+    """A signal before roads a (two lanes) and b, with roads x and y beyond it; a phase per group of movements."""
+    names = ("a_0", "a_1", "b_0", "x_0", "y_0")
+    served = tuple(tuple(sorted({before for before, _ in pairs})) for pairs in movements)
+    signal = Signal("s", tuple("G" * (n + 1) for n in range(len(movements))), served, movements, (3, 4))
+    nothing, five = np.empty((0, 2), np.int32), np.ones(5, np.float32)
+    return Network(
+        lane_ids=names,
+        lane_length=five,
+        lane_speed=five,
+        lane_index=five.astype(np.int16),
+        bounds=(0.0, 0.0, 1.0, 1.0),
+        junction="s",
+        signals=(signal,),
+        fixed_signals=(),
+        phase_start=np.array([0, len(movements)], np.int32),
+        phase_signal=np.zeros(len(movements), np.int32),
+        phase_lanes=np.array([(p, lane) for p, lanes in enumerate(served) for lane in lanes], np.int32),
+        approaches=nothing,
+        approach_distance=np.empty(0, np.float32),
+        lane_signal=np.full(5, -1, np.int32),
+        neighbours=nothing,
+    )
+
+
+def test_flow_ratios_by_hand() -> None:
+    a_ahead, b_ahead, a_left = ((0, 3), (1, 3)), ((2, 4),), ((1, 4),)
+    flows = {("a", "x"): 0.2, ("b", "y"): 0.1, ("a", "y"): 0.05, ("elsewhere", "x"): 9.0}
+    # 0.2 vehicles per s on two lanes that can carry 0.5 each; 0.1 on one.
+    assert flow_ratios(crossing((a_ahead, b_ahead)), flows) == pytest.approx([0.2, 0.2])
+    # All of road a goes at once; where several roads do, the busiest one counts.
+    assert flow_ratios(crossing((a_ahead + a_left, b_ahead)), flows) == pytest.approx([0.25, 0.2])
+    assert flow_ratios(crossing((a_ahead + b_ahead, a_left)), flows) == pytest.approx([0.2, 0.1])
+    # A turn that two phases let go counts half in each.
+    assert flow_ratios(crossing((a_ahead, a_ahead + a_left)), flows) == pytest.approx([0.1, 0.15])
+    assert flow_ratios(crossing((a_ahead, b_ahead)), {}).tolist() == [0.0, 0.0]
+
+
+def driven_flows(scenario: Scenario, seed: int, path: Path) -> dict[tuple[str, str], float]:
+    """Vehicles per s of each turn, from SUMO's own record of the routes of an episode that nobody interferes with."""
+    command = [sumo.binary("sumo"), "-c", scenario.config, "--seed", seed, "--time-to-teleport", -1, "--no-step-log"]
+    window = ["--end", scenario.end, "--vehroute-output", path, "--vehroute-output.write-unfinished"]
+    quiet = ["--no-warnings", "--duration-log.disable"]
+    subprocess.run([str(part) for part in (*command, *window, *quiet)], check=True, env=sumo.environment(), timeout=60)
+    routes = [(one.get("edges") or "").split() for one in ET.parse(path).iter("route")]
+    turns = Counter(turn for route in routes for turn in pairwise(route))
+    return {turn: count / (scenario.end - scenario.begin) for turn, count in turns.items()}
+
+
+def test_webster_installs_and_shows_what_the_formula_makes_of_the_driven_routes(
+    session: Session, tmp_path: Path
+) -> None:
+    network, client = session.network, session.client
+    ratios = flow_ratios(network, driven_flows(session.scenario, 1, tmp_path / "routes.xml"))
+    shown: dict[str, list[str]] = {signal.id: [] for signal in network.signals}
+    for _ in run(Webster(), session, seconds=400, interval=1.0):
+        for name, states in shown.items():
+            states.append(client.trafficlight.getRedYellowGreenState(name))
+    assert session.observe().time == session.scenario.begin + 400, "the count must not use up the episode"
+    for s, signal in enumerate(network.signals):
+        start, end = network.phase_start[s : s + 2]
+        logics = client.trafficlight.getAllProgramLogics(signal.id)
+        phases = next(logic for logic in logics if logic.programID == "webster").phases
+        assert [phase.state for phase in phases if phase.state in signal.greens] == list(signal.greens)
+        greens = [phase.duration for phase in phases if phase.state in signal.greens]
+        assert greens == pytest.approx(green_times(ratios[start:end], 3.0, 5.0), abs=1.0)
+        assert {phase.duration for phase in phases if phase.state not in signal.greens} <= {3.0}
+        ends = list(accumulate(phase.duration for phase in phases))
+        # SUMO shows at t what its last step, from t - 1 on, was driven by.
+        moments = [max(0, t - 1) % ends[-1] for t in range(400)]
+        expected = [next(p.state for p, end in zip(phases, ends, strict=True) if at < end) for at in moments]
+        assert shown[signal.id] == expected
+
+
 def test_every_classical_controller_carries_traffic_and_the_clever_ones_carry_it_better() -> None:
     session = open_session(find("single"), "traci")
-    standing = {}
+    standing, arrived = {}, {}
     for name, controller in CLASSICAL.items():
         frames = list(run(controller(), session, seconds=900))
         standing[name] = float(np.mean([frame.vehicles[:, 6].sum() for frame in frames]))
+        arrived[name] = session.totals()["arrived"]
     session.close()
-    assert standing["max-pressure"] < standing["fixed"] < standing["random"]
-    assert standing["actuated"] < standing["fixed"]
+    assert min(arrived.values()) > 0.7 * max(arrived.values())
+    assert max(standing, key=lambda name: standing[name]) == "random"
+    for name in ("actuated", "max-pressure", "max-wave", "sotl"):
+        assert standing[name] < standing["fixed"], name
 
 
 def test_movements_lead_from_served_lanes_to_leaving_lanes(session: Session) -> None:

@@ -28,7 +28,9 @@ def pair(request: pytest.FixtureRequest) -> tuple[Network, Any]:
     session = TraciSession(scenario)
     session.close()
     file = sumocfg.read(scenario.config).network
-    return session.network, sumolib.net.readNet(str(file), withPrograms=True, withLatestPrograms=True)
+    return session.network, sumolib.net.readNet(
+        str(file), withPrograms=True, withLatestPrograms=True, withInternal=True
+    )
 
 
 def test_lanes(pair: tuple[Network, Any]) -> None:
@@ -83,6 +85,25 @@ def test_phases_are_numbered_through(pair: tuple[Network, Any]) -> None:
         assert network.phase_start[s + 1] - network.phase_start[s] == len(signal.greens)
 
 
+def metres_to_stops(stops: set[str], net: Any) -> dict[str, dict[str, float]]:
+    """Of each stop line, the lanes that lead to it, as far as 300 m: relaxed until nothing becomes shorter."""
+    lanes = {lane.getID(): lane for edge in net.getEdges() for lane in edge.getLanes()}
+    after = {
+        name: {c.getViaLaneID() or c.getToLane().getID() for c in lane.getOutgoing()} for name, lane in lanes.items()
+    }
+    steps = [(name, other) for name, others in after.items() if name not in stops for other in others]
+    ways = {stop: {stop: 0.0} for stop in stops}
+    for metres in ways.values():
+        changed = True
+        while changed:
+            changed = False
+            for name, other in steps:
+                distance = metres.get(other, np.inf) + lanes[other].getLength()
+                if distance < metres.get(name, 300.0) - 1e-9:
+                    metres[name], changed = distance, True
+    return ways
+
+
 def downstream(signal: Signal, network: Network, net: Any, arrives_at: dict[str, str]) -> Iterator[str]:
     """Ids of the signals that are reached first from a signal, by Dijkstra's algorithm over sumolib's lanes."""
     start = [network.lane_ids[lane] for lane in signal.leaving]
@@ -108,6 +129,28 @@ def test_neighbours_are_the_signals_that_come_next(pair: tuple[Network, Any]) ->
     expected = {(s.id, other) for s in network.signals for other in downstream(s, network, net, arrives_at)}
     found = {(network.signals[a].id, network.signals[b].id) for a, b in network.neighbours}
     assert found == {(a, b) for a, b in expected if a != b}
+
+
+def test_approaches_are_the_lanes_that_lead_to_a_stop_line(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    names = network.lane_ids
+    signals = (*network.signals, *network.fixed_signals)
+    ways = metres_to_stops({names[lane] for signal in signals for lane in signal.incoming}, net)
+    expected: dict[tuple[int, str], float] = {}
+    for phase, stop in network.phase_lanes:
+        for lane, metres in ways[names[stop]].items():
+            expected[phase, lane] = min(metres, expected.get((phase, lane), np.inf))
+    found = {
+        (phase, names[lane]): metres
+        for (phase, lane), metres in zip(network.approaches, network.approach_distance, strict=True)
+    }
+    assert found.keys() == expected.keys()
+    for key, metres in expected.items():
+        assert found[key] == pytest.approx(metres, abs=0.1)
+    for number, name in enumerate(names):
+        distances = [min(ways[names[stop]].get(name, np.inf) for stop in signal.incoming) for signal in network.signals]
+        signal = network.lane_signal[number]
+        assert (distances[signal] if signal >= 0 else np.inf) == pytest.approx(min(distances), abs=0.1)
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("single", 0), ("arterial", 2 * 4), ("grid4x4", 2 * 24)])

@@ -251,3 +251,18 @@ def test_a_missing_program_or_package_says_what_to_install(monkeypatch: pytest.M
     with pytest.raises(SumoMissingError, match=r"^SUMO is not installed: pip install 'eclipse-sumo==1\.28\.\*'$"):
         generate.build("single", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# Demand
+
+
+def test_a_configuration_that_varies_its_demand_is_read(tmp_path: Path) -> None:
+    options = '<net-file value="net.xml"/><end value="10"/><scale value="0.5"/><random-depart-offset value="0:01:00"/>'
+    scenario = scenarios.find(str(write(tmp_path, options)))
+    assert (scenario.scale, scenario.departure_jitter) == (0.5, 60.0)
+
+
+def test_a_scale_that_is_no_number_is_named(tmp_path: Path) -> None:
+    options = '<net-file value="net.xml"/><end value="10"/><scale value="half"/>'
+    with pytest.raises(ScenarioError, match="scale 'half' is not a number"):
+        scenarios.find(str(write(tmp_path, options)))

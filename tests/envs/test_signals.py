@@ -45,10 +45,10 @@ def burden(reward: str, speed: float, waiting: float, limit: float) -> float:
 
 def slow_reward(reward: str, network: Network, snapshot: Snapshot) -> list[float]:
     totals = []
-    for signal in network.signals:
+    for number, signal in enumerate(network.signals):
         entering, leaving, total = 0, 0, 0.0
         for vehicle, lane in zip(snapshot.vehicles, snapshot.lanes, strict=True):
-            if lane in signal.incoming:
+            if lane >= 0 and network.lane_signal[lane] == number:
                 entering += 1
                 total += burden(reward, float(vehicle[SPEED]), float(vehicle[WAITING]), float(network.lane_speed[lane]))
             if lane in signal.leaving:
@@ -67,9 +67,9 @@ def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) ->
         rewards, costs = task.rewards(snapshot), task.costs(snapshot)
         np.testing.assert_allclose(rewards, slow_reward(reward, network(name), snapshot), rtol=1e-5, atol=1e-5)
         impatient = [
-            sum(lane in signal.incoming and waiting > 120 for lane, waiting in zip(*each, strict=True))
-            for signal in network(name).signals
-            for each in [(snapshot.lanes, snapshot.vehicles[:, WAITING])]
+            sum(lane >= 0 and network(name).lane_signal[lane] == number and waiting > 120 for lane, waiting in rows)
+            for number in range(len(network(name).signals))
+            for rows in [list(zip(snapshot.lanes, snapshot.vehicles[:, WAITING], strict=True))]
         ]
         assert costs.tolist() == impatient
         assert rewards.dtype == costs.dtype == np.float32

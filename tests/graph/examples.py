@@ -18,11 +18,13 @@ SIZE = 300.0  # m: the networks are square
 
 
 def make_network(seed: int, signals: int = 3, lanes: int = 14) -> Network:
-    """Signals with two to five phases, lanes that none, one or several of these serve."""
+    """Signals with two to five phases, lanes that none, one or several of these serve, and lanes that lead to them."""
     generator = np.random.default_rng(seed)
     counts = generator.integers(2, 6, signals)
     phase_start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     served = generator.random((phase_start[-1], lanes)) < 0.2
+    approached = served | (generator.random(served.shape) < 0.2)
+    distance = np.where(served, 0.0, generator.uniform(0, 300, served.shape))  # m
     neighbours = [(a, b) for a in range(signals) for b in range(signals) if a != b and generator.random() < 0.5]
     return Network(
         lane_ids=tuple(f"lane_{number}" for number in range(lanes)),
@@ -36,6 +38,9 @@ def make_network(seed: int, signals: int = 3, lanes: int = 14) -> Network:
         phase_start=phase_start,
         phase_signal=np.repeat(np.arange(signals), counts).astype(np.int32),
         phase_lanes=np.argwhere(served).astype(np.int32),
+        approaches=np.argwhere(approached).astype(np.int32),
+        approach_distance=distance[approached].astype(np.float32),
+        lane_signal=generator.integers(-1, signals, lanes, np.int32),
         neighbours=np.array(neighbours, np.int32).reshape(-1, 2),
     )
 

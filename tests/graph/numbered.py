@@ -1,4 +1,4 @@
-"""Environments that number their frames: every array says which env, episode and frame it belongs to.
+"""Environments of two networks that number their frames: every array says which env, episode and frame it belongs to.
 
 Whatever a frame or a decision holds is a function of these three numbers, so that a reader can say what must have been
 in it. Lengths of episodes and fragments are random, but the same for the same env.
@@ -12,13 +12,15 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from buffers.fragments import SUMMARY, Decision, FragmentWriter
+from buffers.fragments import SUMMARY, Decision, FragmentWriter, fragment_layout
+from buffers.layout import Layout
 from buffers.slots import Slots
+from envs.network import Network
 from envs.signals import Frame
 from tests.graph.examples import make_decision, make_frame, make_network
 from tests.processes import LIMIT
 
-NETWORK = make_network(11)
+NETWORKS = (make_network(11), make_network(12, signals=5, lanes=20))
 EPISODES = 5
 LENGTH = 7  # decisions of a fragment at most
 VEHICLES = 9  # of a frame at most
@@ -31,15 +33,25 @@ def numbers(env: int, episode: int, frame: int) -> np.random.Generator:
     return np.random.default_rng([_SEED, env, episode, frame])
 
 
+def network_of(env: int) -> Network:
+    """The network of an env."""
+    return NETWORKS[env % len(NETWORKS)]
+
+
+def layouts() -> list[Layout]:
+    """Of the slots of all envs in turn."""
+    return [fragment_layout(len(net.phase_start) - 1, net.num_phases, LENGTH, ROWS) for net in NETWORKS]
+
+
 def frame_of(env: int, episode: int, number: int) -> Frame:
     """Frame ``number`` of an episode."""
     generator = numbers(env, episode, number)
-    return make_frame(generator, NETWORK, int(generator.integers(0, VEHICLES + 1)), time=10.0 * number)
+    return make_frame(generator, network_of(env), int(generator.integers(0, VEHICLES + 1)), time=10.0 * number)
 
 
 def decision_of(env: int, episode: int, number: int) -> Decision:
     """What was decided at frame ``number`` of an episode."""
-    return make_decision(numbers(env, episode, number), NETWORK, frame_of(env, episode, number))
+    return make_decision(numbers(env, episode, number), network_of(env), frame_of(env, episode, number))
 
 
 def episode_length(env: int, episode: int) -> int:

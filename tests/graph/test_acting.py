@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 from buffers.fragments import Decision, Fragment, fragment_layout
 from buffers.slots import Slots
 from envs.signals import Frame
-from graph.acting import Actor, stack
+from graph.acting import Actor, Actors, stack
 from graph.dataset import ExperienceDataset
 from graph.policy import PolicyShape, SignalPolicy
 from graph.topology import Topology
@@ -135,7 +135,7 @@ def test_the_learner_sees_what_the_actor_saw(history: int) -> None:
     frames = [make_frames(env, NETWORK, [6, 3, 0, 5, 8, 2, 4, 1, 7]) for env in range(2)]
     fragments = collect(actor, frames, cuts=[3, 4, 8])
     slots = Slots(fragment_layout(4, NETWORK.num_phases, 1, 1), num_envs=2, slots_per_env=1)
-    dataset = ExperienceDataset(slots, TOPOLOGY, batch_fragments=2, radius=RADIUS, history=history)
+    dataset = ExperienceDataset(slots, [TOPOLOGY], batch_fragments=2, radius=RADIUS, history=history)
     for begin in range(0, len(fragments), 2):
         batch = dataset.batch(fragments[begin : begin + 2])
         with torch.no_grad():
@@ -154,3 +154,27 @@ def test_forgetting_begins_an_episode() -> None:
     _, anew = make_actor(history=2).act([0], frames[1:], None)
     np.testing.assert_array_equal(fresh, anew)
     assert (remembering != fresh).any()
+
+
+def test_envs_of_several_networks_choose_what_each_would_with_an_actor_of_its_own() -> None:
+    other = make_network(8, signals=2)
+    policy = make_policy(history=2)
+    weights = parameters_to_vector(policy.parameters()).detach().numpy()
+    together = Actors([TOPOLOGY, Topology.of(other)], policy.shape, RADIUS)
+    together.load(weights)
+    apart = [Actor(topology, policy.shape, RADIUS) for topology in (TOPOLOGY, Topology.of(other))]
+    for actor in apart:
+        actor.policy.load(weights)
+    networks, envs = [1, 0, 1], [5, 6, 7]
+    for decision in range(4):
+        if decision == 3:  # an episode of the second env begins
+            together.forget(0, 6)
+            apart[0].forget(6)
+        frames = [
+            make_frames(10 * decision + env, (NETWORK, other)[n], [4])[0] for n, env in zip(networks, envs, strict=True)
+        ]
+        choices = together.act(networks, envs, frames, generators(*envs))
+        for n, env, frame, (phases, log_probs) in zip(networks, envs, frames, choices, strict=True):
+            expected = apart[n].act([env], [frame], generators(env))
+            np.testing.assert_array_equal(phases, expected[0][0])
+            np.testing.assert_array_equal(log_probs, expected[1][0])

@@ -31,7 +31,7 @@ def ragged_batch() -> tuple[list[Fragment], Batch]:
         make_fragment(3, NETWORK, 1, env=2, episode=8, version=7, terminated=True),
     ]
     graphs = Graphs.join([graphs_of(1, 4), graphs_of(9, 2), graphs_of(2, 6), graphs_of(3, 2)])
-    return fragments, make_batch(fragments, graphs, leading=[0, 2, 0], history=2)
+    return fragments, make_batch(fragments, graphs, leading=[0, 2, 0], history=2, maps=[0, 0, 0])
 
 
 def test_everything_is_where_it_belongs() -> None:
@@ -91,7 +91,7 @@ def test_parts_of_the_graph_are_what_a_batch_of_their_fragments_would_hold(count
     first = 0
     for part, length in zip(parts, cuts, strict=True):
         own = slice(first, first + length)
-        expected = make_batch(fragments[own], Graphs.join(graphs[own]), leading[own], history=2).graph
+        expected = make_batch(fragments[own], Graphs.join(graphs[own]), leading[own], 2, [0] * length).graph
         for field in fields(GraphTensors):
             ours, theirs = getattr(part, field.name), getattr(expected, field.name)
             assert ours.dtype == theirs.dtype, field.name
@@ -116,8 +116,9 @@ def test_networks_of_different_sizes_share_a_batch() -> None:
     decisions = [make_decision(generator, other, frame) for frame in frames[:2]]
     fragments = [make_fragment(1, NETWORK, 1), write_fragment(other, frames, decisions)]
     graphs = Graphs.join([graphs_of(1, 2), build(stack(frames), Topology.of(other), 50.0)])
-    batch = make_batch(fragments, graphs, [0, 0], 1)
+    batch = make_batch(fragments, graphs, [0, 0], 1, maps=[0, 1])
     assert batch.valid.sum(0).tolist() == [1] * SIGNALS + [2] * 5
+    assert batch.maps.tolist() == [0] * SIGNALS + [1] * 5
     chosen = batch.graph.phase_signal[batch.phase_rows]
     assert (chosen == batch.signal_rows[:-1])[batch.valid].all()
     assert (batch.graph.phases[batch.phase_rows][:, SIGNALS:, 3][:2] == 1).all(), "a phase that was not allowed"

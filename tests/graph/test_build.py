@@ -69,8 +69,9 @@ def slow_edge(source: NDArray, target: NDArray, radius: float) -> list[float]:
     ]
 
 
-def slow_served(network: Network, row: NDArray, lane: int) -> list[float]:
-    distance = network.lane_length[lane] - row[LANE_POSITION]
+def slow_approach(network: Network, row: NDArray, lane: int, phase: int) -> list[float]:
+    (beyond,) = network.approach_distance[(network.approaches == [phase, lane]).all(axis=1)]
+    distance = network.lane_length[lane] - row[LANE_POSITION] + beyond
     return [
         min(max(distance / 100, 0.0), 5.0),
         min(max(distance / max(row[SPEED], 0.5) / 60, 0.0), 1.0),
@@ -163,12 +164,14 @@ def test_edges_from_vehicles_to_phases(counts: list[int], seed: int) -> None:
         expected = [
             (vehicle, phase)
             for vehicle, lane in enumerate(frame.lanes)
-            for phase, served in network.phase_lanes
-            if served == lane
+            for phase, approaching in network.approaches
+            if approaching == lane
         ]
         assert sorted(map(tuple, owned(graphs, "phase_edges", n))) == sorted(expected)
         ends = owned(graphs, "phase_edges", n)
-        features = [slow_served(network, frame.vehicles[vehicle], frame.lanes[vehicle]) for vehicle, _ in ends]
+        features = [
+            slow_approach(network, frame.vehicles[vehicle], frame.lanes[vehicle], phase) for vehicle, phase in ends
+        ]
         close(owned(graphs, "phase_edge_features", n), features, 4)
 
 

@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader
 
 import graph.dataset
-from buffers.fragments import fragment_layout
 from buffers.slots import Slots
 from graph.acting import stack
 from graph.batch import Batch
@@ -20,18 +19,19 @@ from graph.build import Frames, build
 from graph.dataset import ExperienceDataset
 from graph.graphs import Graphs
 from graph.loader import Batches
+from graph.ragged import offsets_of
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_fragment
 from tests.graph.numbered import (
     EPISODES,
-    LENGTH,
-    NETWORK,
-    ROWS,
+    NETWORKS,
     decision_of,
     episode_length,
     fill,
     frame_of,
+    layouts,
+    network_of,
     terminates,
     version_of,
     write,
@@ -41,8 +41,7 @@ from tests.processes import hear, running
 ENVS = 4
 RADIUS = 60.0
 HISTORY = 3
-TOPOLOGY = Topology.of(NETWORK)
-SIGNALS = TOPOLOGY.num_signals
+TOPOLOGIES = [Topology.of(network) for network in NETWORKS]
 Source = tuple[int, int, int, int, int]
 
 
@@ -51,15 +50,14 @@ def slots(request: pytest.FixtureRequest) -> Iterator[Slots]:
     """Poisoned slots for as many readers as the test's loader has workers."""
     parameters = getattr(request.node, "callspec", None)
     readers = max(1, parameters.params.get("workers", 1)) if parameters else 1
-    layout = fragment_layout(SIGNALS, TOPOLOGY.num_phases, LENGTH, ROWS)
-    slots = Slots(layout, ENVS, slots_per_env=2, readers=readers, poison=True)
+    slots = Slots(layouts(), ENVS, slots_per_env=2, readers=readers, poison=True)
     yield slots
     slots.close()
 
 
 def make_dataset(slots: Slots, batch_fragments: int = 3, **options) -> ExperienceDataset:  # type: ignore[no-untyped-def]
     settings = {"history": HISTORY, "patience": 0.1, "cache_frames": 10} | options
-    return ExperienceDataset(slots, TOPOLOGY, batch_fragments=batch_fragments, radius=RADIUS, **settings)
+    return ExperienceDataset(slots, TOPOLOGIES, batch_fragments=batch_fragments, radius=RADIUS, **settings)
 
 
 def expected_graph(sources: tuple[Source, ...]) -> GraphTensors:
@@ -69,7 +67,7 @@ def expected_graph(sources: tuple[Source, ...]) -> GraphTensors:
     for env, episode, first, length, _ in sources:
         begin = max(0, first - HISTORY + 1)
         for number in range(begin, first + length + 1):
-            parts.append(build(stack([frame_of(env, episode, number)]), TOPOLOGY, RADIUS))
+            parts.append(build(stack([frame_of(env, episode, number)]), TOPOLOGIES[env % 2], RADIUS))
             earlier.append(number - begin)
     return to_tensors(Graphs.join(parts), HISTORY, np.array(earlier))
 
@@ -81,11 +79,13 @@ def check(batch: Batch) -> None:
         ours, theirs = getattr(batch.graph, field.name), getattr(expected, field.name)
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6, msg=field.name)
     longest = max(length for _, _, _, length, _ in batch.sources)
-    assert batch.valid.shape == (longest, SIGNALS * len(batch.sources))
+    columns = offsets_of([TOPOLOGIES[env % 2].num_signals for env, *_ in batch.sources])
+    assert batch.valid.shape == (longest, columns[-1])
     for i, (env, episode, first, length, version) in enumerate(batch.sources):
-        own = slice(i * SIGNALS, (i + 1) * SIGNALS)
+        own, signals = slice(columns[i], columns[i + 1]), columns[i + 1] - columns[i]
         assert version == version_of(env, episode, first)
-        assert batch.versions[own].tolist() == [version] * SIGNALS
+        assert batch.versions[own].tolist() == [version] * signals
+        assert batch.maps[own].tolist() == [env % 2] * signals
         last = first + length == episode_length(env, episode)
         assert batch.valid[:, own].all(1).tolist() == [t < length for t in range(longest)]
         assert batch.terminated[:, own].all(1).tolist() == [
@@ -97,8 +97,9 @@ def check(batch: Batch) -> None:
                 np.testing.assert_array_equal(getattr(batch, name)[t, own].numpy(), getattr(decision, name))
             start = batch.graph.signal_start[batch.signal_rows[t, own]]
             assert (batch.phase_rows[t, own] - start).tolist() == decision.actions.tolist()
-    ended = [float(100 * e + n) for e, n, first, length, _ in batch.sources if first + length == episode_length(e, n)]
-    assert [summary["return"] for summary in batch.summaries] == ended
+    ended = [(e, n) for e, n, first, length, _ in batch.sources if first + length == episode_length(e, n)]
+    assert [summary["return"] for summary in batch.summaries] == [float(100 * e + n) for e, n in ended]
+    assert batch.ended_in == tuple(e % 2 for e, _ in ended)
 
 
 def check_whole(sources: list[Source]) -> None:
@@ -223,7 +224,7 @@ def test_the_cache_is_bounded(slots: Slots) -> None:
     dataset = make_dataset(slots, cache_frames=10)
     for env in range(3):
         for n in range(8):
-            dataset.batch([make_fragment(n, NETWORK, 4, env=env, first=4 * n)])
+            dataset.batch([make_fragment(n, network_of(env), 4, env=env, first=4 * n)])
             assert len(dataset._cache) <= 10 * (env + 1)
     assert len(dataset._cache) == 30
 
@@ -231,9 +232,9 @@ def test_the_cache_is_bounded(slots: Slots) -> None:
 def test_a_gap_hides_the_history_instead_of_bridging_it(slots: Slots) -> None:
     """The fragment in between was lost with its collector."""
     dataset = make_dataset(slots)
-    one = make_fragment(1, NETWORK, 3, first=0)
+    one = make_fragment(1, network_of(0), 3, first=0)
     dataset.batch([one])
-    other = make_fragment(2, NETWORK, 3, first=5)
+    other = make_fragment(2, network_of(0), 3, first=5)
     batch = dataset.batch([other])
     assert len(batch.graph.time) == 4
     alone = make_dataset(slots).batch([replace(other)])
@@ -241,7 +242,7 @@ def test_a_gap_hides_the_history_instead_of_bridging_it(slots: Slots) -> None:
 
 
 def test_it_ends_with_a_reason_when_readers_and_workers_differ() -> None:
-    slots = Slots(fragment_layout(SIGNALS, TOPOLOGY.num_phases, LENGTH, ROWS), ENVS, slots_per_env=1, readers=2)
+    slots = Slots(layouts(), ENVS, slots_per_env=1, readers=2)
     with pytest.raises(ValueError, match="made for 2 readers and 1 read them"):
         list(make_dataset(slots))
     slots.close()

@@ -11,24 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from buffers.fragments import fragment_layout
 from buffers.slots import Slots
 from graph.dataset import ExperienceDataset
 from graph.loader import Batches, LoaderError
 from graph.topology import Topology
-from tests.graph.numbered import LENGTH, NETWORK, ROWS, fill
+from tests.graph.numbered import NETWORKS, fill, layouts
 from tests.graph.workers import Telltale
 from tests.support.leftovers import alive, shared_names
 from tests.support.waiting import wait_for
 
-TOPOLOGY = Topology.of(NETWORK)
+TOPOLOGIES = [Topology.of(network) for network in NETWORKS]
 
 
 @pytest.fixture
 def slots() -> Iterator[Slots]:
     """For two envs and two readers."""
-    layout = fragment_layout(TOPOLOGY.num_signals, TOPOLOGY.num_phases, LENGTH, ROWS)
-    slots = Slots(layout, 2, slots_per_env=2, readers=2, poison=True)
+    slots = Slots(layouts(), 2, slots_per_env=2, readers=2, poison=True)
     yield slots
     slots.close()
 
@@ -38,7 +36,7 @@ def open_descriptors() -> int:
 
 
 def make_dataset(slots: Slots, patience: float = 0.05) -> ExperienceDataset:
-    return ExperienceDataset(slots, TOPOLOGY, batch_fragments=1, radius=50.0, history=2, patience=patience)
+    return ExperienceDataset(slots, TOPOLOGIES, batch_fragments=1, radius=50.0, history=2, patience=patience)
 
 
 def loaders() -> list[int]:
@@ -115,7 +113,7 @@ def test_workers_end_when_no_more_will_come(slots: Slots) -> None:
 
 
 def test_workers_shrink_their_caches_when_told_to(slots: Slots) -> None:
-    telltale = Telltale(slots, TOPOLOGY, batch_fragments=1, radius=50.0, patience=0.05)
+    telltale = Telltale(slots, TOPOLOGIES, batch_fragments=1, radius=50.0, patience=0.05)
     with Batches(telltale, 2) as batches:
         with pytest.raises(RuntimeError, match="told to shrink"):
             batches.shrink()  # its own cache first

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +18,7 @@ from graph.batch import Batch
 from learner.progress import Progress
 from learner.steps import agreed_steps
 from learner.world import World, join_world
-from tests.learner.examples import make_batch, make_learner
+from tests.learner.examples import make_batch, make_learner, make_mixed_batch
 from tests.learner.shortage import failing
 
 AVAILABLE = ((None, 0, 1, None, None, 2, 3), (0, None, 1, 2, 3, None))  # batches of each rank; None: none has come
@@ -156,3 +157,27 @@ def stop_together(world: World) -> int:
     endless: Iterator[Batch | None] = (make_batch(world.rank) for _ in itertools.count())
     steps = agreed_steps(endless, world, Progress(), 1, lambda: world.rank == 1 and next(looks) == 5)
     return sum(1 for _ in steps)
+
+
+MAPS_OF_RANKS = (((0, 0), (0, 1), (0,)), ((0, 1, 1), (1,), (0, 0)))  # of the fragments in each step of each rank
+
+
+def learn_on_two_maps(world: World) -> dict[str, Any]:
+    """Steps in which a map is on both ranks, on one of them, or on none."""
+    learner = make_learner(world, maps=("one", "other"))
+    scales = []
+    for step, maps in enumerate(MAPS_OF_RANKS[world.rank]):
+        learner.update([make_mixed_batch(10 * world.rank + step, maps)])
+        scales.append(learner.state()["reward_scales"])
+    return {"digest": learner.digest(), "scales": scales}
+
+
+def hear_of_delays(world: World) -> dict[str, float]:
+    """Episodes end on rank 0 on both maps (10 and 20 s), on rank 1 two on the second (20 and 30 s)."""
+    progress = Progress(maps=("one", "other"))
+    delays = tuple({"delay": 10.0 * (1 + world.rank + i)} for i in range(2))
+    batch = replace(make_batch(0), summaries=delays, ended_in=(world.rank, 1))
+    for _ in agreed_steps(iter([batch]), world, progress, accumulate=1, finished=lambda: False):
+        pass
+    values = progress.values({"queue": {"ready": 0, "free": 0}, "version": 1, "num_envs": 1, "restarts": 0})
+    return {name: value for name, value in values.items() if name.startswith("delay")}

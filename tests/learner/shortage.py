@@ -67,7 +67,7 @@ def large_batch(seed: int) -> Batch:
         decisions = [make_decision(generator, NETWORK, frame) for frame in frames[:-1]]
         fragments.append(write_fragment(NETWORK, frames, decisions, env=env))
         graphs.append(build(stack(frames), Topology.of(NETWORK), 0.0))
-    return make_batch(fragments, Graphs.join(graphs), [0] * FRAGMENTS, 1)
+    return make_batch(fragments, Graphs.join(graphs), [0] * FRAGMENTS, 1, [0] * FRAGMENTS)
 
 
 def memory(name: str) -> int:

@@ -281,3 +281,15 @@ def test_a_run_goes_on_when_nobody_can_read_any_more(terminal: bool) -> None:
             pass
         display.update({"state": "paused"})
     assert on.quiet
+
+
+def test_of_several_scenarios_each_has_its_delay() -> None:
+    values = {**VALUES, "delay/resco:cologne8": 21.04, "delay/maps/of/mine/town.sumocfg": None}
+    text = picture(values)
+    assert "resco:cologne8 21.0 s" in text
+    assert re.search(r"town +- ", text)
+    assert {len(line) for line in text.splitlines()} == {80}
+    assert re.search(r"resco:cologne8 +21.0 s +$", picture(values, width=50).replace("│", ""), re.MULTILINE)
+    display = Display(TARGET, console(terminal=False))
+    display.update(values)
+    assert "delay  23.4 s  resco:cologne8  21.0 s  town       -" in display.line()

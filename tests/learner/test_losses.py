@@ -11,7 +11,7 @@ from graph.batch import Batch
 from learner.losses import LossWeights, actor_critic_loss, masked_mean, normalised, variance
 from tests.learner.examples import make_batch, make_policy
 
-WEIGHTS = LossWeights(discount=0.9, value=0.7, entropy=0.05, rho_clip=1.2, c_clip=0.8)
+WEIGHTS = LossWeights(discount=0.9, value=0.7, entropy=0.05, rho_clip=1.2, c_clip=0.8, trace=0.9, ratio_clip=0.3)
 SCALE = torch.tensor(3.0)
 
 
@@ -30,7 +30,7 @@ def outputs_of(batch: Batch, seed: int = 0) -> tuple[Tensor, Tensor]:
 def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -> dict[str, float]:
     """The same agent by agent, decision by decision, in floats."""
     log_probs, values = (output.tolist() for output in outputs)
-    advantages, chosen, errors, entropies, rewards = [], [], [], [], []
+    advantages, ratios, errors, entropies, rewards = [], [], [], [], []
     for a in range(batch.valid.shape[1]):
         length = int(batch.valid[:, a].sum())
         if not fresh[a]:
@@ -45,10 +45,10 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
             trace = 1.0
             for t in range(s, length):
                 target[s] += trace * min(WEIGHTS.rho_clip, rho[t]) * (r[t] + gamma[t] * v[t + 1] - v[t])
-                trace *= gamma[t] * min(WEIGHTS.c_clip, rho[t])
+                trace *= gamma[t] * WEIGHTS.trace * min(WEIGHTS.c_clip, rho[t])
         for t in range(length):
-            advantages.append(min(WEIGHTS.rho_clip, rho[t]) * (r[t] + gamma[t] * target[t + 1] - v[t]))
-            chosen.append(log_pi[t])
+            advantages.append(r[t] + gamma[t] * target[t + 1] - v[t])
+            ratios.append(rho[t])
             errors.append((v[t] - target[t]) ** 2)
             own = torch.nonzero(batch.graph.phase_signal == batch.signal_rows[t, a]).flatten().tolist()
             entropies.append(-sum(math.exp(log_probs[p]) * log_probs[p] for p in own if log_probs[p] > -math.inf))
@@ -56,7 +56,9 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
     count = len(advantages)
     mean = sum(advantages) / count
     deviation = math.sqrt(sum((x - mean) ** 2 for x in advantages) / count)
-    policy_loss = -sum((x - mean) / deviation * p for x, p in zip(advantages, chosen, strict=True)) / count
+    low, high = 1 - WEIGHTS.ratio_clip, 1 + WEIGHTS.ratio_clip
+    weighed = [((x - mean) / deviation, ratio) for x, ratio in zip(advantages, ratios, strict=True)]
+    policy_loss = -sum(min(x * ratio, x * min(max(ratio, low), high)) for x, ratio in weighed) / count
     value_loss = 0.5 * sum(errors) / count
     entropy = sum(entropies) / count
     return {

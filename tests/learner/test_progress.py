@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from graph.batch import Batch
 from learner.progress import Progress
 from tests.learner.examples import make_batch
+from tests.learner.ranks import hear_of_delays
+from tests.learner.test_world import on_two_ranks
 
 STATUS: dict[str, Any] = {"queue": {"ready": 3, "free": 1}, "version": 8, "num_envs": 4, "restarts": 2}
 
@@ -86,3 +90,50 @@ def test_a_pause_is_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] = at
         progress.tick(paused)
     assert progress.elapsed == 10.0
+
+
+MAPS = ("one", "resco:other")
+
+
+def ended(*episodes: tuple[int, float]) -> Batch:
+    """A batch in which episodes on these maps have ended with these delays, s."""
+    batch = make_batch(0)
+    summaries = tuple({"delay": delay, "return": -delay} for _, delay in episodes)
+    return replace(batch, summaries=summaries, ended_in=tuple(number for number, _ in episodes))
+
+
+def learn(progress: Progress, *batches: Batch) -> None:
+    for batch in batches:
+        progress.learned(batch, batch.decisions, len(batch.summaries), progress.delays_in(batch))
+
+
+def test_of_several_maps_each_has_its_delay_and_the_plain_one_is_the_mean_of_their_means() -> None:
+    progress = Progress(maps=MAPS)
+    learn(progress, ended((0, 10.0), (0, 20.0), (1, 100.0)), ended(), ended((0, 30.0)))
+    values = progress.values(STATUS)
+    assert values["delay/one"] == pytest.approx(20.0)
+    assert values["delay/resco:other"] == 100.0
+    assert values["delay"] == pytest.approx(60.0)
+    assert values["return"] == pytest.approx(-60.0)
+
+
+def test_one_map_needs_no_name_among_the_figures() -> None:
+    progress = Progress(maps=("one",))
+    assert progress.delays_in(ended((0, 10.0))) == []
+    learn(progress, ended((0, 10.0), (0, 20.0)))
+    assert progress.values(STATUS)["delay"] == 15.0
+    assert not any(name.startswith("delay/") for name in progress.values(STATUS))
+
+
+def test_delays_go_on_by_the_names_of_their_maps() -> None:
+    progress = Progress(maps=MAPS)
+    learn(progress, ended((0, 10.0), (1, 50.0)))
+    resumed = Progress(progress.counters(), progress.windows(), ("new", "resco:other"))
+    values = resumed.values(STATUS)
+    assert (values["delay"], values["delay/resco:other"]) == (50.0, 50.0)
+    assert "delay/one" not in values
+
+
+def test_delays_of_maps_that_only_another_rank_has_are_heard_of() -> None:
+    one, other = on_two_ranks(hear_of_delays)
+    assert one == other == {"delay/one": 10.0, "delay/other": pytest.approx(70 / 3), "delay": pytest.approx(50 / 3)}

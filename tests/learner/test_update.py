@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from graph.batch import Batch
 from graph.policy import PolicyShape, SignalPolicy
 from learner import checkpoints
+from learner.checkpoints import digest
 from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import actor_critic_loss
 from learner.update import Learner, ran_out_of_memory
@@ -82,6 +85,48 @@ def test_accumulating_batches_is_one_step_on_their_mean_gradient() -> None:
     assert learner.version == 2
 
 
+def test_an_update_that_uses_experience_again_is_as_many_steps_and_one_version() -> None:
+    again, anew = make_learner(reuse=3, replay=1), make_learner()
+    figures = again.update([make_batch(0)])
+    first = anew.update([make_batch(0)])
+    for _ in range(2):
+        anew.update([make_batch(0)])
+    assert again.digest() == anew.digest()
+    assert figures == first
+    assert (again.version, anew.version) == (2, 4)
+
+
+def test_what_is_used_again_is_one_of_the_latest_updates_experience(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [make_batch(seed) for seed in range(4)]
+    seen: list[int] = []
+
+    def spy(self: Learner, waiting: Sequence[Batch]) -> dict[str, float]:
+        seen.append(next(number for number, batch in enumerate(batches) if batch is waiting[0]))
+        return {}
+
+    monkeypatch.setattr(Learner, "_step", spy)
+    learner = make_learner(reuse=5, replay=2)
+    for batch in batches:
+        learner.update([batch])
+    assert seen[::5] == [0, 1, 2, 3], "new experience comes first"
+    used = [seen[5 * number : 5 * number + 5] for number in range(4)]
+    for number, own in enumerate(used):
+        assert set(own) <= {number, max(0, number - 1)}
+    assert any(number - 1 in own for number, own in enumerate(used)), "nothing is used again"
+
+
+def test_the_average_follows_the_weights_of_all_steps_at_first_and_of_the_latest_ones_then() -> None:
+    learner = make_learner(averaging=0.75)
+    seen, expected = [], np.zeros(0)
+    for number in range(1, 8):
+        learner.update([make_batch(number)])
+        seen.append(learner.flat_weights().astype(np.float64))
+        expected = np.mean(seen, axis=0) if number <= 4 else 0.75 * expected + 0.25 * seen[-1]
+        average = parameters_to_vector(learner.average.parameters()).numpy()
+        np.testing.assert_allclose(average, expected, atol=1e-6)
+    assert not np.allclose(average, seen[-1], atol=1e-4)
+
+
 def test_the_reward_scale_makes_units_of_reward_irrelevant() -> None:
     digests = set()
     for unit in (1.0, 1024.0):  # a power of two: exact
@@ -139,17 +184,22 @@ def test_mixed_precision_learns(amp: str) -> None:
 
 @pytest.mark.parametrize("amp", ["off", "fp16"])
 def test_restored_it_goes_on_to_the_bit(tmp_path: Path, amp: str) -> None:
-    learner = make_learner(amp=amp)
+    learner = make_learner(amp=amp, averaging=0.9)
     for seed in range(3):
         learner.update([make_batch(seed)])
     path = checkpoints.save(tmp_path, 1, learner.state(), keep=1)
-    resumed = Learner(make_policy(seed=9), ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0, amp=amp)
+    resumed = Learner(
+        make_policy(seed=9), ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0, amp=amp, averaging=0.9
+    )
     resumed.restore(checkpoints.load(path))
     assert resumed.version == learner.version == 4
     assert resumed.digest() == learner.digest()
+    average = digest(learner.average.state_dict())
+    assert digest(resumed.average.state_dict()) == average != learner.digest()
     for seed in range(3, 6):
         assert resumed.update([make_batch(seed)]) == learner.update([make_batch(seed)])
     assert resumed.digest() == learner.digest()
+    assert digest(resumed.average.state_dict()) == digest(learner.average.state_dict())
 
 
 @pytest.mark.parametrize(("saved", "resumed"), [("off", "fp16"), ("fp16", "off"), ("fp16", "bf16")])

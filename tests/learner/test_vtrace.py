@@ -32,7 +32,7 @@ def literal_vtrace(
                 v[s] += product * delta
         for s in range(length):
             targets[s, column] = v[s]
-            advantages[s, column] = min(rho_clip, rhos[s]) * (rewards[s] + discounts[s] * v[s + 1] - values[s])
+            advantages[s, column] = rewards[s] + discounts[s] * v[s + 1] - values[s]
     return targets, advantages
 
 

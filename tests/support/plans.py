@@ -14,8 +14,9 @@ from torch.nn.utils import parameters_to_vector
 from buffers import Fragment, Slots, WeightsChannel, read_fragment
 from collectors.board import Board, Wish
 from collectors.collector import Collector
+from collectors.places import Place
 from collectors.plan import CollectionPlan
-from envs import Network, Scenario, find, probe
+from envs import find, probe
 from graph import PolicyShape, SignalPolicy
 
 SHAPE = PolicyShape(hidden=16, vehicle_rounds=1, phase_rounds=1, history=1)
@@ -23,19 +24,24 @@ EPISODE = 200.0  # s: 20 decisions
 
 
 @cache
-def single() -> tuple[Scenario, Network]:
-    """The scenario with one signal, and its network."""
+def single() -> Place:
+    """The scenario with one signal."""
     scenario = find("single")
-    return scenario, probe(scenario)
+    return Place(scenario, probe(scenario))
+
+
+@cache
+def arterial() -> Place:
+    """The scenario with five signals."""
+    scenario = find("arterial")
+    return Place(scenario, probe(scenario))
 
 
 def make_plan(**changes: Any) -> CollectionPlan:
     """A plan for short episodes of ``single``; ``simulation`` adds to the settings of the simulation."""
-    scenario, network = single()
     simulation = {"episode_seconds": EPISODE, **changes.pop("simulation", {})}
     plan = CollectionPlan(
-        scenario=scenario,
-        network=network,
+        places=(single(),),
         backend="traci",
         simulation=simulation,
         fragment_length=8,
@@ -74,7 +80,7 @@ class Rig:
         torch.set_num_threads(1)  # as in a collector process
         self.plan = plan
         collectors = 1 if alone is None else num_envs
-        self.slots = Slots(plan.layout(), num_envs, slots_per_env=slots, collectors=collectors, poison=True)
+        self.slots = Slots(plan.layouts(), num_envs, slots_per_env=slots, collectors=collectors, poison=True)
         self.weights = make_channel(plan.shape)
         self.board = Board(collectors, num_envs)
         for number in range(collectors):

@@ -1,0 +1,130 @@
+"""Controllers that choose phases from frames, like a policy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.network import Network, best_phases
+from envs.session import LANE_POSITION, Session
+from envs.signals import Frame, SignalControl
+
+_HYSTERESIS = 1e-6  # vehicles: decides between phases that draw
+
+
+class MaxPressure:
+    """Show the green phase with the most vehicles before it and the fewest behind it.
+
+    The pressure of a movement, from one lane to one lane beyond the junction, is the vehicles on the first minus those
+    on the second, weighted with the share of vehicles that go there: one in n where the lane has n ways on, as the real
+    shares are not known. That of a phase is the sum over its movements; where phases draw, the present one stays.
+    (Varaiya 2013, "Max pressure control of a network of signalized intersections", with one saturation flow for all)
+    """
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        """Install the programs that show what is asked for."""
+        session.install(task.programs)
+        self._network = session.network
+        self._phase, self._before, self._behind = movements(session.network).T
+        ways = np.unique(np.stack([self._before, self._behind]), axis=1)[0]
+        self._share = 1.0 / np.bincount(ways)[self._before]
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        """The phase of highest pressure of each signal."""
+        present = np.bincount(frame.lanes[frame.lanes >= 0], minlength=len(self._network.lane_ids))  # [L] vehicles
+        each = self._share * (present[self._before] - present[self._behind])  # [K]
+        pressure = np.bincount(self._phase, each, minlength=self._network.num_phases)  # [P]
+        return _highest(pressure, frame, self._network)
+
+
+def movements(network: Network) -> NDArray[np.int64]:
+    """All (phase, lane before, lane behind) that the network's green phases let go, [K, 3]."""
+    pairs = enumerate(pairs for signal in network.signals for pairs in signal.movements)
+    rows = [(phase, before, behind) for phase, movements in pairs for before, behind in movements]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+class MaxWave:
+    """Longest queue first: show the green phase with the most vehicles that wait or arrive within 50 m of it.
+
+    Where phases draw, the present one stays. (Ault and Sharon 2021, "Reinforcement Learning Benchmarks for Traffic
+    Signal Control", where it is called MaxWave, after the state "wave" of Chu et al. 2019, "Multi-Agent Deep
+    Reinforcement Learning for Large-Scale Traffic Signal Control")
+    """
+
+    _reach = 50.0  # m before the stop line
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        """Install the programs that show what is asked for."""
+        session.install(task.programs)
+        self._network = session.network
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        """The phase of each signal that most vehicles are close to."""
+        close = _close_to_phases(frame, self._network, self._reach)
+        return _highest(close, frame, self._network)
+
+
+class SelfOrganizing:
+    """Self-organizing traffic lights (SOTL): a red phase asks for green once enough vehicles have waited long enough.
+
+    A counter per phase grows with the vehicles within 80 m of it, times the seconds, for as long as it is red.
+    From 50 vehicle seconds on it asks; the phase that asks most gets its green, unless one or two vehicles are about to
+    cross, within 25 m of the stop line of the present phase: a platoon is not cut off at its tail.
+    (Gershenson 2005, "Self-organizing Traffic Lights", Complex Systems 16; the rule about tails: Cools, Gershenson and
+    D'Hooghe 2013, "Self-organizing Traffic Lights: A Realistic Simulation")
+    """
+
+    _sight, _near = 80.0, 25.0  # m before the stop line: to be counted, and to be let through
+    _threshold = 50.0  # vehicles times s
+    _platoon = 3  # vehicles that are no tail any more
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        """Install the programs that show what is asked for; nobody has waited yet."""
+        session.install(task.programs)
+        self._network = session.network
+        self._waited = np.zeros(self._network.num_phases)  # vehicles times s
+        self._time = session.scenario.begin
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        """The phase that asks most of each signal, the present one where none may have it."""
+        network = self._network
+        present = network.phase_start[:-1] + frame.shown  # [S] into phases
+        self._waited += _close_to_phases(frame, network, self._sight) * (frame.time - self._time)
+        self._waited[present] = 0.0
+        self._time = frame.time
+        tail = _close_to_phases(frame, network, self._near)[present]  # [S] vehicles
+        stays = (tail > 0) & (tail < self._platoon)
+        asking = np.where(self._waited >= self._threshold, self._waited, 0.0)
+        return np.where(stays, frame.shown, _highest(asking, frame, network))
+
+
+class Random:
+    """Any phase, each as likely as the others; the same ones for the same seed."""
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        """Install the programs that show what is asked for."""
+        session.install(task.programs)
+        self._counts = np.diff(session.network.phase_start)
+        self._generator = np.random.default_rng(seed)
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        """A phase of each signal."""
+        return self._generator.integers(self._counts)
+
+
+def _close_to_phases(frame: Frame, network: Network, reach: float) -> NDArray[np.float64]:
+    """Vehicles of each phase's own lanes that are within ``reach`` m of the stop line, [P]."""
+    on_lane = frame.lanes >= 0
+    lanes = frame.lanes[on_lane]
+    left = network.lane_length[lanes] - frame.vehicles[on_lane, LANE_POSITION]  # m
+    close = np.bincount(lanes[left <= reach], minlength=len(network.lane_ids))  # [L]
+    phases, served = network.phase_lanes.T
+    return np.bincount(phases, close[served], minlength=network.num_phases).astype(np.float64)
+
+
+def _highest(scores: NDArray[np.number], frame: Frame, network: Network) -> NDArray[np.int64]:
+    """The phase of each signal with the highest score [P], the present one where it is among several."""
+    preferred = scores.astype(np.float64)  # a copy
+    preferred[network.phase_start[:-1] + frame.shown] += _HYSTERESIS
+    return best_phases(preferred, network.phase_start)

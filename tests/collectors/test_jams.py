@@ -1,0 +1,56 @@
+"""Gridlock, made on purpose: a way out that is closed, against lights that starve a road or only make it wait."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from collectors.episodes import Conditions, run_episode
+from collectors.measures import Episode
+from envs.controllers import CLASSICAL, FixedTime, MaxPressure
+from envs.session import Session
+from envs.signals import Frame, SignalControl
+from tests.support.plans import single
+
+
+class Blocked(FixedTime):
+    """The roads that lead away are closed, ten minutes after the beginning."""
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        self._session = session
+
+    def act(self, frame: Frame) -> None:
+        if frame.time == 600.0:
+            for lane in self._session.network.signals[0].leaving:
+                self._session.client.lane.setMaxSpeed(self._session.network.lane_ids[lane], 0.001)
+
+
+class Starving(MaxPressure):
+    """Only the first phase is ever shown."""
+
+    def act(self, frame: Frame) -> np.ndarray:
+        return np.zeros(len(frame.shown), np.int64)
+
+
+def episode(controller: type, monkeypatch: pytest.MonkeyPatch, backend: str = "traci") -> Episode:
+    monkeypatch.setitem(CLASSICAL, "it", controller)
+    return run_episode(*single(), "it", 1, Conditions(backend, episode_seconds=1500.0))
+
+
+@pytest.mark.parametrize("backend", ["traci", "libsumo"])
+def test_a_jam_that_no_light_can_dissolve_is_gridlock(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    found = episode(Blocked, monkeypatch, backend)
+    assert found.gridlocked
+    assert found.worst_waiting > 500
+
+
+@pytest.mark.parametrize("controller", [FixedTime, MaxPressure])
+def test_traffic_that_moves_is_none(monkeypatch: pytest.MonkeyPatch, controller: type) -> None:
+    assert not episode(controller, monkeypatch).gridlocked
+
+
+def test_nor_are_roads_that_never_see_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = episode(Starving, monkeypatch)
+    assert found.worst_waiting > 1000
+    assert found.queue > 30, "many must stand"
+    assert not found.gridlocked

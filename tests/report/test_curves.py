@@ -1,0 +1,88 @@
+"""Learning curves show what was learned, and the band of several runs lies where all of them are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from report.curves import _common, learning_curve, learning_curves
+from report.statistics import Summary
+from tests.report.trials import inked
+
+Rows = list[dict[str, Any]]
+
+
+def rows(first: int = 6, last: int = 60, worse: float = 0.0) -> Rows:
+    return [
+        {"step": n, "trained": 2.0 * n, "decisions": 90 * n, "delay": 40.0 + worse + 900.0 / n}
+        for n in range(first, last)
+    ]
+
+
+def panels(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The left half, and the right one without its legend."""
+    return ink[:, : ink.shape[1] // 2], ink[ink.shape[0] // 3 :, ink.shape[1] // 2 :]
+
+
+def test_the_learning_curve_falls_in_both_panels(tmp_path: Path) -> None:
+    path = tmp_path / "curve.png"
+    unfinished: dict[str, Any] = {"step": 1, "trained": 1.0, "decisions": 9, "delay": None}
+    learning_curve(path, [unfinished, {"step": 2, "trained": 2.0}, *rows()], Summary.of([90.0, 92.0]), "Learning")
+    for panel in panels(inked(path)):
+        columns = np.flatnonzero(panel.any(axis=0))
+        heights = [np.flatnonzero(panel[:, column]).mean() for column in columns]
+        assert len(columns) > 200
+        assert np.corrcoef(columns, heights)[0, 1] > 0.7, "pixels count from the top: the line must go down"
+
+
+def test_a_run_without_an_ended_episode_has_a_picture_too(tmp_path: Path) -> None:
+    path = tmp_path / "curve.png"
+    learning_curve(path, [], None)
+    assert not inked(path).any()
+    assert imread(path).min() < 0.5, "nothing is written in it"
+
+
+def test_one_evaluation_of_the_baseline_is_a_line_without_a_band(tmp_path: Path) -> None:
+    learning_curve(tmp_path / "curve.png", rows(), Summary.of([90.0]))
+    assert inked(tmp_path / "curve.png").any()
+
+
+def test_several_runs_are_a_mean_within_a_band(tmp_path: Path) -> None:
+    narrow, wide = tmp_path / "narrow.png", tmp_path / "wide.png"
+    learning_curves(narrow, {"a": [rows(), rows(worse=1.0)]})
+    learning_curves(wide, {"a": [rows(), rows(worse=60.0), rows(worse=30.0)]})
+
+    def pale(path: Path) -> int:
+        red, _, blue = np.moveaxis(imread(path)[..., :3], -1, 0)
+        return int(((blue - red > 0.05) & (red > 0.5)).sum())
+
+    assert pale(wide) > 3 * pale(narrow)
+    assert all(panel.any() for panel in panels(inked(wide)))
+
+
+def test_two_groups_have_their_own_colours_and_a_group_that_has_not_ended_an_episode_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    learning_curves(path, {"a": [rows(), rows(worse=9.0)], "b": [rows(worse=20.0)], "c": [[], []]})
+    assert all(panel.any() for colour in ("blue", "orange") for panel in panels(inked(path, colour)))
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [([(1, 5), (2, 9)], (2, 5)), ([(1, 2), (3, 4)], None), ([], None), ([(3, 3), (1, 4)], (3, 3))],
+)
+def test_a_mean_is_drawn_where_all_curves_are(
+    spans: list[tuple[float, float]], expected: tuple[float, float] | None
+) -> None:
+    across = _common([np.array([[first, 9.0], [last, 8.0]]) for first, last in spans])
+    assert (tuple(across[[0, -1]]) if len(across) else None) == expected
+
+
+def test_what_a_dead_run_had_learned_beyond_its_checkpoint_is_left_out(tmp_path: Path) -> None:
+    resumed, straight = tmp_path / "resumed.png", tmp_path / "straight.png"
+    learning_curve(resumed, [*rows(6, 40), *rows(30, 60)], None)
+    learning_curve(straight, rows(6, 60), None)
+    assert resumed.read_bytes() == straight.read_bytes()

@@ -1,0 +1,50 @@
+"""Tables that nobody's terminal breaks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from report import tables
+from report.statistics import Trial
+from tests.report.trials import FIXED, TRIALS, WatchedTrial
+
+
+def shown(trials: Sequence[Trial], details: bool = False, **console: Any) -> str:
+    file = io.StringIO()
+    tables.show(trials, Console(file=file, **console), title="Delay on single", details=details)
+    return file.getvalue()
+
+
+def test_the_plain_table_is_aligned_and_uncut() -> None:
+    lines = shown(TRIALS, width=20).splitlines()
+    assert lines[0] == "Delay on single"
+    header, fixed, policy = lines[1:4]
+    assert len(header) == len(fixed) == len(policy)
+    assert header.split()[:5] == ["controller", "delay", "median", "vs", "fixed"]
+    assert fixed.split()[:5] == ["fixed", "91.3", "±", "3.3", "91.0"]
+    assert "-49.0 ±" in policy
+    assert policy.split()[-2:] == ["1,500", "5"]
+    assert "vs" not in shown(FIXED)
+
+
+def test_details_come_in_a_table_of_their_own_with_the_number_of_gridlocked_seeds() -> None:
+    watched = [WatchedTrial("max-pressure", seed, 30.0 + seed, gridlocked=seed == 2) for seed in (1, 2, 3)]
+    short, both = shown(watched), shown(watched, details=True)
+    assert both.startswith(short)
+    header, row, *_ = both.removeprefix(short).strip().splitlines()
+    assert len(header) == len(row)
+    assert header.split()[0] == "controller"
+    assert header.endswith("gridlocked")
+    assert row.endswith("1 of 3")
+    assert shown(FIXED, details=True).splitlines()[-3].split()[-1] == "–", "nobody has looked"
+
+
+def test_the_tables_on_a_terminal_fit_eighty_columns() -> None:
+    text = shown(TRIALS, details=True, width=80, force_terminal=True, color_system=None)
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("91.3 ± 3.3", "42.3 ±", "-49.0 ±", "policy", "Delay on single", "gridlocked"):
+        assert part in text
