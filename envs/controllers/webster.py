@@ -42,17 +42,13 @@ class Webster:
         session.reset(seed)
         client = session.client
         ratios = flow_ratios(session.network, flows)
-        for signal, start, end in zip(session.network.signals, *_bounds(session.network), strict=True):
+        for signal, (start, end) in zip(session.network.signals, pairwise(session.network.phase_start), strict=True):
             seconds = green_times(ratios[start:end], task.yellow_time, task.min_green)
             client.trafficlight.setProgramLogic(signal.id, _program(client, signal.greens, seconds, task.yellow_time))
             client.trafficlight.setProgram(signal.id, "webster")
 
     def act(self, frame: Frame) -> None:
         """SUMO decides."""
-
-
-def _bounds(network: Network) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    return network.phase_start[:-1], network.phase_start[1:]
 
 
 def _count(session: Session, end: float) -> Flows:
