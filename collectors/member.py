@@ -47,6 +47,7 @@ class Member:
         self.due = 0.0  # monotonic s before which it is not started again
         self.trouble: str | None = None  # the latest, in one line
         self.process: BaseProcess | None = None
+        self.has_ended = False  # and its exit code is as good as known
         self._launch = launch
         self._board = board
         self._row = board.rows[number]
@@ -161,16 +162,20 @@ class Member:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def await_code(self) -> None:
-        """Wait for the exit code of a process that has ended: the forkserver reports it a moment later, if it lives."""
+        """Wait for the exit code of a process that has ended: the forkserver reports it a moment later, if it lives.
+
+        Without it, an end that was ordered looks like an accident.
+        """
         if self.process is not None:
             self.process.join(_REPORT)
+            self.has_ended = True
 
     def bury(self) -> int | None:
         """Forget a process that has ended; returns its exit code, None where nobody knows it."""
         assert self.process is not None
         self.process.join(0)
         code = self.process.exitcode
-        self.process = None
+        self.process, self.has_ended = None, False
         os.close(self._pidfd)
         self._pidfd = -1
         self._row["activity"] = Activity.STOPPED

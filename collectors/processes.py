@@ -165,7 +165,7 @@ class ProcessPool:
             return
         if member.holds.expire():
             self._order(member)
-        if member.pidfd is not None and wait([member.pidfd], 0):
+        if member.has_ended:
             self._bury(member)
         if member.process is None:
             return
