@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench chaos lint clean
+.PHONY: help setup train test bench chaos results lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on: make train ARGS="--scenario single", make test ARGS="tests/envs -x"'
 
 # One make at a time; the second one finds the work done. The lock is on this very file and ends with its holder.
@@ -43,6 +43,9 @@ bench: setup ## measure everything and write docs/benchmarks.md, half an hour on
 
 chaos: setup ## do harm to real runs and write docs/reliability.md, half an hour on a quiet machine
 	@exec $(VENV)/bin/python -m chaos $(ARGS)
+
+results: setup ## train on several maps, hold policies against every yardstick and write docs/results.md, hours
+	@exec $(VENV)/bin/python -m results $(ARGS)
 
 lint: setup ## check style, format and types
 	@$(VENV)/bin/ruff check .

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 PROFILES = Path(__file__).parent / "configs"
+_CAPACITY = 64  # simulations that there may be at least, unless somebody says how many
 
 
 class SettingsError(ValueError):
@@ -107,7 +108,12 @@ class CollectionSettings(_Record):
     @property
     def capacity(self) -> int:
         """Simulations that there may ever be."""
-        return self.max_envs or max(64, self.num_envs)
+        return self.max_envs or max(_CAPACITY, self.num_envs)
+
+    @property
+    def capacity_flag(self) -> str:
+        """The flag that a smaller capacity takes."""
+        return "--num-envs" if self.max_envs is None and self.num_envs > _CAPACITY else "--max-envs"
 
     @model_validator(mode="after")
     def _every_env_fits(self) -> Self:

@@ -183,13 +183,14 @@ def show(options: argparse.Namespace, study: Study) -> None:
     """Show the first seed's traffic under the one controller in sumo-gui."""
     if not os.environ.get("DISPLAY"):
         raise UsageError("--gui: there is no display (DISPLAY is not set); --video FILE films it without one")
+    conditions = study.conditions
     try:
-        session = open_window(study.scenario, study.conditions.time_to_teleport, options.gui_delay)
+        session = open_window(study.scenario, conditions.time_to_teleport, options.gui_delay, conditions.variation)
     except SumoError as error:
         raise UsageError(f"--gui: {error}; --video FILE films it without a display") from error
     with closing(session):
         try:
-            show_episode(session, study.controllers[0], options.first_seed, study.conditions)
+            show_episode(session, study.controllers[0], options.first_seed, conditions)
         except SumoError as error:  # whoever looked on has seen enough, it seems
             print(f"the window was closed before the end: {error}", file=sys.stderr)
 

@@ -62,7 +62,8 @@ def check_limits(settings: Settings, collectors: int, folder: Path | None, check
     processes = min(envs, collectors) + envs * (settings.env.backend == "traci") + loaders
     threads = _THREADS_OF_A_RANK + _THREADS_OF_A_CORE * cores() + _THREADS_OF_A_PROCESS * processes
     check_processes(ranks * threads)
-    check_descriptors(_DESCRIPTORS_OF_A_RUN + _DESCRIPTORS_OF_AN_ENV * settings.collection.capacity)
+    descriptors = _DESCRIPTORS_OF_A_RUN + _DESCRIPTORS_OF_AN_ENV * settings.collection.capacity
+    check_descriptors(descriptors, settings.collection.capacity_flag)
     if folder is not None:
         check_disk(folder, (settings.run.keep_checkpoints + 1) * checkpoint + _DISK_OF_A_RUN)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,8 +42,19 @@ def speak_over(backend: str) -> None:
         os.execve(sys.executable, sys.orig_argv, {**others, **wanted})
 
 
-def make(scenario: Scenario, interval: float, seconds: float, seed: int, single_agent: bool = False) -> SumoEnvironment:
-    """One of its environments, over the backend that this process speaks over."""
+def make(
+    scenario: Scenario,
+    interval: float,
+    seconds: float,
+    seed: int,
+    single_agent: bool = False,
+    more_options: Sequence[str] = (),
+    **settings: Any,
+) -> SumoEnvironment:
+    """One of its environments, over the backend that this process speaks over.
+
+    ``more_options`` are SUMO's, ``settings`` those of sumo-rl.
+    """
     from sumo_rl import SumoEnvironment  # not without the environment that ``speak_over`` sees to
 
     files = sumocfg.read(scenario.config)
@@ -61,7 +73,8 @@ def make(scenario: Scenario, interval: float, seconds: float, seed: int, single_
         single_agent=single_agent,
         sumo_seed=seed,
         sumo_warnings=False,
-        additional_sumo_cmd=" ".join(options),
+        additional_sumo_cmd=" ".join([*options, *more_options]),
+        **settings,
     )
 
 

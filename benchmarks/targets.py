@@ -43,13 +43,14 @@ class Judgement:
         if self.value is None:
             return None
         if self.strictly:
-            return self.value > self.goal
+            return self.value > self.goal if self.at_least else self.value < self.goal
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     @property
     def goal_text(self) -> str:
         """The target in words."""
-        return f"{'>' if self.strictly else '≥' if self.at_least else '≤'} {self.show(self.goal)}"
+        sign = (">" if self.at_least else "<") if self.strictly else ("≥" if self.at_least else "≤")
+        return f"{sign} {self.show(self.goal)}"
 
     @property
     def value_text(self) -> str:

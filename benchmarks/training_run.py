@@ -28,6 +28,7 @@ class TrainingRun:
         self.folder = folder / "run"
         self._output = folder / "output"
         say(f"python {' '.join(self.arguments)}")
+        self.began = time.time()  # s since 1970, as files have it
         with self._output.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 [sys.executable, *self.arguments, "--run-dir", str(self.folder)],
@@ -56,12 +57,15 @@ class TrainingRun:
             time.sleep(_LOOK)
         raise ContestError(f"{self._name()} ended early or has not got far enough in {limit:g} s:\n{self._said()}")
 
-    def finish(self, ask: bool = False) -> None:
-        """Wait until it has ended by itself, or because it is asked to; raises ``ContestError`` unless all was well."""
+    def finish(self, ask: bool = False, within: float = 0.0) -> None:
+        """Wait until it has ended by itself, or because it is asked to; raises ``ContestError`` unless all was well.
+
+        It has ``within`` s for its work, and what a start and an end may take.
+        """
         if ask:
             self._process.send_signal(signal.SIGINT)
         try:
-            code = self._process.wait(_START_LIMIT)
+            code = self._process.wait(_START_LIMIT + within)
         except subprocess.TimeoutExpired as error:
             raise ContestError(f"{self._name()} does not end:\n{self._said()}") from error
         if code:

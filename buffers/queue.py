@@ -49,7 +49,7 @@ class AnnouncementQueue:
             os.close(write_end)
             raise SharedMemoryError(
                 f"a queue for {capacity} announcements needs a pipe of {size} bytes, more than this system allows; "
-                "lower --max-envs or --queue-size, or raise /proc/sys/fs/pipe-max-size"
+                "lower --num-envs, --max-envs or --queue-size, or raise /proc/sys/fs/pipe-max-size"
             ) from refused
         self._read_end = Descriptor(read_end)
         self._write_end = Descriptor(write_end)

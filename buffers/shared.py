@@ -75,7 +75,7 @@ class SharedMemory:
             return mmap.mmap(self._descriptor.fileno(), self.size)
         except (OSError, OverflowError) as error:
             raise SharedMemoryError(
-                f"there are no addresses for {self.size // 2**20} MiB of shared memory; lower --max-envs, "
+                f"there are no addresses for {self.size // 2**20} MiB of shared memory; lower --num-envs, --max-envs, "
                 f"--queue-size, --fragment-length or --slot-vehicles ({error})"
             ) from error
 

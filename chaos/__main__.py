@@ -8,43 +8,22 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.contest import ROOT, say
+from benchmarks.command import Command
+from benchmarks.contest import say
 from benchmarks.kept import forget
 from chaos import kept, report
 from chaos.harm import Result
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do harm and report; exit code 1 where something did not hold."""
-    given = _parser().parse_args(argv)
-    page = ROOT / "docs" if given.out is None else given.out
-    folder = ROOT / "runs" / "chaos" if given.out is None else given.out
-    missed = [] if given.what == "report" else [part for part in given.parts if not _do(part, folder, given)]
-    seen = kept.read(folder)
-    if not seen:
-        say(f"{folder} holds no results: python -m chaos does harm")
-        return 1
-    say(f"written: {report.write(page, seen)}")
-    if missed:
-        say(f"not everything held: {', '.join(missed)}")
-    return 1 if missed else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "report"), default="all", help="default: %(default)s")
-    parser.add_argument("--parts", nargs="+", choices=kept.PARTS, default=kept.PARTS, help="which harms")
-    parser.add_argument("--quick", action="store_true", help="a few of each: to see that it works, for no figures")
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """The flag that repeats what was random."""
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for results and page (default: runs/chaos and docs)")
-    return parser
 
 
-def _do(part: str, folder: Path, given: argparse.Namespace) -> bool:
+def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
     """Do one harm, say and keep what was seen; whether everything held."""
     module = importlib.import_module(f"chaos.{part}")
     settings = module.QUICK if given.quick else module.Settings()
@@ -65,6 +44,8 @@ def _do(part: str, folder: Path, given: argparse.Namespace) -> bool:
     say(f"{part}: {sum(check.holds for check in result.checks)} of {len(result.checks)} held, in {took:.0f} s")
     return result.holds
 
+
+main = Command("chaos", __doc__, kept.PARTS, do, report.write, add_seed).run
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

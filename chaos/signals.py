@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import psutil
 
-from chaos.harm import SINGLE, Result, ask, learns, noting, shown, start, try_to_ask, wait_until
+from chaos.harm import SINGLE, Result, Status, ask, learns, noting, shown, start, try_to_ask, wait_until
 from chaos.processes import everybody, pids, processes_of
 from learner import checkpoints
 from learner.errors import CheckpointError
@@ -67,7 +67,13 @@ def _fill_queue(run: TrainRun) -> None:
 
 
 def _rest_for_memory(run: TrainRun) -> None:
-    wait_until(run, lambda status: status["state"] == "paused", "a rest for memory")
+    """Until all stand, and not only those that are there already: memory may be short before others have started."""
+
+    def all_stand(status: Status) -> bool:
+        rows = status["collectors"]
+        return status["state"] == "paused" and bool(rows) and all(row["state"] == "paused" for row in rows)
+
+    wait_until(run, all_stand, "a rest for memory")
 
 
 def _kill_collector(run: TrainRun) -> None:
@@ -204,6 +210,7 @@ def _second(folder: Path, phase: Phase, numbers: Numbers, settings: Settings, ch
         phase.reach(run)
         time.sleep(delay)
         frozen = _freeze(run)
+        assert frozen, "nobody could be stopped: the run would end by itself"
         _send(run, numbers[0], to_all)
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.process.wait(between)

@@ -36,6 +36,11 @@ class Conditions:
     demand_scale: str = "1"
     departure_jitter: float = 0.0
 
+    @property
+    def variation(self) -> Variation:
+        """What each episode draws from its seed."""
+        return Variation.of(self.demand_scale, self.departure_jitter)
+
     def window(self, scenario: Scenario) -> tuple[float, float]:
         """When an episode begins and when it is over, s of the simulation's clock."""
         return scenario.begin, min(scenario.end, scenario.begin + (self.episode_seconds or float("inf")))
@@ -87,10 +92,8 @@ def show_episode(session: Session, recipe: str | Policy, seed: int, conditions: 
 
 
 def _open(scenario: Scenario, network: Network | None, conditions: Conditions, options: Sequence[str] = ()) -> Session:
-    variation = Variation.of(conditions.demand_scale, conditions.departure_jitter)
-    return open_session(
-        scenario, conditions.backend, conditions.time_to_teleport, network, options, variation=variation
-    )
+    teleport = conditions.time_to_teleport
+    return open_session(scenario, conditions.backend, teleport, network, options, variation=conditions.variation)
 
 
 def _drive(

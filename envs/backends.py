@@ -41,12 +41,22 @@ def open_session(
     raise ValueError(f"backend {backend!r}: must be 'traci' or 'libsumo'")
 
 
-def open_window(scenario: Scenario, time_to_teleport: float = -1.0, delay: float = 100.0) -> Session:
+def open_window(
+    scenario: Scenario, time_to_teleport: float = -1.0, delay: float = 100.0, variation: Variation = AS_IT_IS
+) -> Session:
     """Start sumo-gui for a scenario, which then runs as a session says, ``delay`` ms of real time between two steps.
 
-    Needs a display; raises ``SumoError`` where there is none, or SUMO does not start for another reason.
+    ``variation`` is what each episode draws from its seed. Needs a display; raises ``SumoError`` where there is none,
+    or SUMO does not start for another reason.
     """
     from envs.traci_session import TraciSession
 
     options = ("--start", "--quit-on-end", "--delay", f"{delay:g}")
-    return TraciSession(scenario, time_to_teleport, extra_options=options, step_limit=_A_DAY, program="sumo-gui")
+    return TraciSession(
+        scenario,
+        time_to_teleport,
+        extra_options=options,
+        step_limit=_A_DAY,
+        variation=variation,
+        program="sumo-gui",
+    )

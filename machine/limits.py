@@ -22,17 +22,17 @@ _MAY_EXCEED = 1 << 24 | 1 << 21  # CAP_SYS_RESOURCE, CAP_SYS_ADMIN: either lets 
 _EVERYBODY = [[0, 0, 2**32 - 1]]  # the map of the user namespace that the machine itself is in
 
 
-def check_descriptors(needed: int) -> None:
+def check_descriptors(needed: int, flag: str) -> None:
     """May this process open ``needed`` files, pipes and sockets more? Raises its soft limit where that is enough.
 
-    What it starts from now on inherits that limit.
+    What it starts from now on inherits that limit. ``flag`` is what to lower for fewer.
     """
     wanted = len(list(Path("/proc/self/fd").iterdir())) + needed
     allowed = _allow(resource.RLIMIT_NOFILE, wanted)
     if allowed < wanted:
         raise LimitError(
             f"{wanted} open files are needed and this process may have {allowed}; "
-            f"allow more (ulimit -n {wanted}, docker run --ulimit nofile={wanted}) or lower --max-envs"
+            f"allow more (ulimit -n {wanted}, docker run --ulimit nofile={wanted}) or lower {flag}"
         )
 
 

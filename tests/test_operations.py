@@ -83,7 +83,13 @@ def test_a_budget_that_is_none_is_named(text: str) -> None:
 def test_limits_are_asked_for_what_the_settings_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     asked: dict[str, list[int]] = {"processes": [], "descriptors": [], "disk": []}
     monkeypatch.setattr(operations, "check_processes", lambda needed: asked["processes"].append(needed))
-    monkeypatch.setattr(operations, "check_descriptors", lambda needed: asked["descriptors"].append(needed))
+    flags: list[str] = []
+
+    def descriptors(needed: int, flag: str) -> None:
+        asked["descriptors"].append(needed)
+        flags.append(flag)
+
+    monkeypatch.setattr(operations, "check_descriptors", descriptors)
     monkeypatch.setattr(operations, "check_disk", lambda folder, needed: asked["disk"].append(needed))
     few, many = load(["--num-envs", "1"]), load(["--num-envs", "200", "--keep-checkpoints", "9"])
     check_limits(few, 1, tmp_path, 1000)
@@ -91,6 +97,8 @@ def test_limits_are_asked_for_what_the_settings_need(monkeypatch: pytest.MonkeyP
     check_limits(many, 100, None, 1000)  # a rank that writes nothing
     assert asked["processes"][0] < asked["processes"][1] == asked["processes"][2]
     assert asked["descriptors"][0] < asked["descriptors"][1]
+    check_limits(load(["--num-envs", "200", "--max-envs", "300"]), 100, None, 1000)
+    assert flags == ["--max-envs", "--num-envs", "--num-envs", "--max-envs"], "where it would help to lower it"
     assert asked["disk"][1] - asked["disk"][0] == 6000
     assert len(asked["disk"]) == 2
 

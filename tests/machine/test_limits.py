@@ -31,12 +31,12 @@ import os, resource
 from machine.limits import LimitError, check_descriptors
 before = len(os.listdir("/proc/self/fd"))
 resource.setrlimit(resource.RLIMIT_NOFILE, (before + 2, before + 40))
-check_descriptors(30)
+check_descriptors(30, "--max-envs")
 opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(30)]
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 assert before + 30 <= soft < hard == before + 40, (soft, hard)
 try:
-    check_descriptors(30)
+    check_descriptors(30, "--max-envs")
 except LimitError as error:
     print(error)
 """

@@ -1,0 +1,123 @@
+"""What each part of the learner is worth: runs that differ in one setting, compared after as many decisions.
+
+Serial runs, one on each processor: they are reproducible to the bit on one machine, and how busy it is makes no
+difference.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import script
+from benchmarks.contest import say
+from benchmarks.training_run import TrainingRun
+from learner import checkpoints
+from report.statistics import Summary
+from results.protocol import Court, Row
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "as it is": (),
+    "one step per update": ("--reuse", "1"),
+    "eight steps per update": ("--reuse", "8"),
+    "no clip of the ratio": ("--ratio-clip", "1e9"),
+    "no average of the weights": ("--averaging", "0"),
+    "no entropy bonus": ("--entropy", "0"),
+    "no jitter of departures": ("--departure-jitter", "0"),
+    "demand 0.8 to 1.2 times": ("--demand-scale", "0.8:1.2"),
+    "reward: queue": ("--reward", "queue"),
+    "reward: waiting": ("--reward", "waiting"),
+    "reward: pressure": ("--reward", "pressure"),
+    "no message among phases": ("--phase-rounds", "0"),
+    "one message round among vehicles": ("--vehicle-rounds", "1"),
+}
+_SLOWEST = 100.0  # decisions per s
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained, and how often."""
+
+    scenario: str = "resco:cologne1"
+    """The scenario."""
+    decisions: int = 30_000
+    """Of each run."""
+    runs: int = 5
+    """Training runs of each variant, with the seeds 1, 2, …"""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """Which of them."""
+    seeds: int = 10
+    """Episodes that a policy is judged by."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Flags of every run."""
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """A row for each variant: ``delay`` summed up over training seeds, ``delays`` of each, ``gridlocked`` episodes."""
+    court = Court(settings.scenario, settings.seeds)
+    jobs = [(variant, seed) for variant in settings.variants for seed in range(1, settings.runs + 1)]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def train(job: tuple[str, int]) -> Path:
+            variant, seed = job
+            place = Path(folder) / f"{settings.variants.index(variant)}-{seed}"
+            place.mkdir()
+            run = TrainingRun(flags(settings, variant, seed), place)
+            try:
+                run.finish(within=settings.decisions / _SLOWEST)
+            finally:
+                run.kill()
+            path = checkpoints.latest(run.folder / "checkpoints")
+            assert path is not None, "a run that has ended well leaves a checkpoint"
+            return path
+
+        free = deque(sorted(os.sched_getaffinity(0)))
+
+        def settle() -> None:
+            """Each thread, and the runs that it starts, on a processor of its own."""
+            os.sched_setaffinity(0, {free.popleft()})
+
+        with ThreadPoolExecutor(len(free), initializer=settle) as several:
+            trained = dict(zip(jobs, several.map(train, jobs), strict=True))
+        rows = []
+        for variant in settings.variants:
+            say(f"ablation: {variant}")
+            own = [court.judge_checkpoint(trained[variant, seed]) for seed in range(1, settings.runs + 1)]
+            rows.append({"variant": variant, "flags": " ".join(VARIANTS[variant]), **over_runs(own)})
+    return {"rows": rows}
+
+
+def flags(settings: Settings, variant: str, seed: int) -> dict[str, str]:
+    """The flags of a run."""
+    own = dict(zip(VARIANTS[variant][::2], VARIANTS[variant][1::2], strict=True))
+    return {
+        "--scenario": settings.scenario,
+        "--num-envs": "4",
+        "--num-collectors": "0",
+        "--total-decisions": f"{settings.decisions}",
+        "--time-limit": "none",
+        "--eval-seeds": "0",
+        "--seed": f"{seed}",
+        **own,
+        **settings.more,
+    }
+
+
+def over_runs(judged: Sequence[Row]) -> Row:
+    """Several training runs in one row, each by the mean delay of its last checkpoint."""
+    delays = [row["delay"]["mean"] for row in judged]
+    return {
+        "delay": Summary.of(delays).as_dict(),
+        "delays": delays,
+        "gridlocked": sum(row["gridlocked"] for row in judged),
+    }
+
+
+if __name__ == "__main__":
+    script.run(Settings, measure, "ablation", __doc__, room="results")

@@ -1,0 +1,86 @@
+"""The pictures of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from report.curves import learning_curves
+from report.figures import COLOURS, new_figure, tidy
+from report.statistics import Summary
+from results.protocol import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(path: Path, part: str, found: Mapping[str, Row]) -> None:
+    """A part's picture: learning curves where it has learned, bars where it compares."""
+    result = found[part]
+    if "runs" in result:
+        scenario = result["runs"][0]["command"].split("--scenario ")[1].split()[0]
+        fixed = _yardstick(found, scenario, "fixed")
+        runs = [run["curve"] for run in result["runs"]]
+        learning_curves(path, {"training episodes": runs}, fixed, f"Learning on {scenario}", "fixed time")
+    elif "theirs" in result:
+        _moments(path, result)
+    elif "controller" in result["rows"][0]:
+        _controllers(path, result)
+    else:
+        _variants(path, result)
+
+
+def _yardstick(found: Mapping[str, Row], network: str, controller: str) -> Summary | None:
+    for row in found.get("yardsticks", {}).get("rows", []):
+        if (row["network"], row["controller"]) == (network, controller):
+            return Summary.of(row["delays"])
+    return None
+
+
+def _controllers(path: Path, result: Row) -> None:
+    """A panel for each network, a bar for each controller."""
+    rows = result["rows"]
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    names = list(dict.fromkeys(row["controller"] for row in rows))
+    figure = new_figure(height=1.0 + 0.3 * len(names), title="Median delay of classical controllers (s)")
+    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axes, network in zip(panels, networks, strict=True):
+        medians = {row["controller"]: row["delay"]["median"] for row in rows if row["network"] == network}
+        _bars(axes, {name: medians[name] for name in names if name in medians})
+        axes.set_title(network, fontsize="medium", loc="left")
+    figure.savefig(path, format="png")
+
+
+def _variants(path: Path, result: Row) -> None:
+    """A bar for each variant."""
+    figure = new_figure(height=1.0 + 0.3 * len(result["rows"]), title="Median delay over training runs (s)")
+    _bars(figure.subplots(), {row["variant"]: row["delay"]["median"] for row in result["rows"]})
+    figure.savefig(path, format="png")
+
+
+def _bars(axes: Axes, values: Mapping[str, float]) -> None:
+    places = range(len(values))
+    axes.barh(places, list(values.values()), color=COLOURS[0])
+    axes.set_yticks(places, list(values))
+    axes.invert_yaxis()
+    tidy(axes)
+
+
+def _moments(path: Path, result: Row) -> None:
+    """Delay over wall time, ours and each variant of theirs."""
+    figure = new_figure(height=3.4, title="Mean delay of the policy as it was at each moment")
+    axes = figure.subplots()
+    groups = {"platoon": result["own"]}
+    for row in result["theirs"]:
+        groups.setdefault(f"sumo-rl + PPO, {row['variant']}", []).append(row)
+    for (name, rows), colour in zip(groups.items(), COLOURS, strict=False):
+        axes.plot(
+            [row["moment"] for row in rows], [row["delay"]["mean"] for row in rows], "o-", color=colour, label=name
+        )
+    tidy(axes)
+    axes.set_xlabel("s after the start of the process")
+    axes.set_ylabel("mean delay per vehicle (s)")
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, format="png")

@@ -1,0 +1,55 @@
+"""Everything once, with tiny sizes, to its page; nobody looks at the figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import kept
+from benchmarks.contest import ROOT
+
+PNG = b"\x89PNG\r\n"
+
+
+def results(folder: Path, *parts: str) -> str:
+    """The page that these parts become."""
+    run = subprocess.run(
+        [sys.executable, "-m", "results", "--quick", "--out", str(folder), "--parts", *parts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert all((folder / "pictures" / f"results-{part}.png").read_bytes().startswith(PNG) for part in parts)
+    return (folder / "results.md").read_text(encoding="utf-8")
+
+
+def test_yardsticks_and_a_training_run(tmp_path: Path) -> None:
+    page = results(tmp_path, "yardsticks", "cologne1")
+    found = kept.read(tmp_path, ("yardsticks", "cologne1"))
+    assert [row["controller"] for row in found["yardsticks"].result["rows"]] == ["fixed", "max-pressure"]
+    last = found["cologne1"].result["rows"][-1]
+    assert last["moment"] is None
+    assert last["decisions"] > 0
+    assert len(last["delays"]) == 2
+    assert "| `max-pressure` |" in page
+    assert "- `python train_rl.py --scenario single --num-envs 2 --time-limit 6" in page
+
+
+def test_variants_of_the_learner(tmp_path: Path) -> None:
+    page = results(tmp_path, "ablation")
+    rows = kept.read(tmp_path, ("ablation",))["ablation"].result["rows"]
+    assert [row["variant"] for row in rows] == ["as it is", "one step per update"]
+    assert rows[0]["delays"] != rows[1]["delays"], "a setting that changes nothing was not passed on"
+    assert "`--reuse 1`" in page
+
+
+def test_side_by_side_with_ppo(tmp_path: Path) -> None:
+    page = results(tmp_path, "rival")
+    result = kept.read(tmp_path, ("rival",))["rival"].result
+    assert [(row["variant"], row["moment"]) for row in result["theirs"]] == [("short", 10.0), ("short", 14.0)]
+    assert all(len(row["delays"]) == 1 and min(row["delays"]) > 0 for row in result["theirs"])
+    assert "sumo-rl + PPO, `short`" in page
