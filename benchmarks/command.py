@@ -32,7 +32,10 @@ class Command:
 
     def run(self, argv: Sequence[str]) -> int:
         """Exit code 1 where a part did not go well."""
-        given = self._parser().parse_args(argv)
+        parser = self._parser()
+        given = parser.parse_args(argv)
+        if given.quick and given.out is None:
+            parser.error("--quick: needs --out FOLDER, or its figures would take the place of real ones")
         page = ROOT / "docs" if given.out is None else given.out
         folder = ROOT / "runs" / self.name if given.out is None else given.out
         failed = [] if given.what == "report" else [part for part in given.parts if not self.do(part, folder, given)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,49 +32,43 @@ def speak_over(backend: str) -> None:
 
     sumo-rl decides on its backend while it and ``traci`` are imported.
     """
-    wanted = {"SUMO_HOME": str(sumo.home()), "PROJ_LIB": sumo.environment()["PROJ_LIB"]}
-    if backend == "libsumo":
-        wanted["LIBSUMO_AS_TRACI"] = "quiet"
-    fitting = wanted.items() <= os.environ.items() and ("LIBSUMO_AS_TRACI" in os.environ) == (backend == "libsumo")
-    if not fitting:
-        others = {name: value for name, value in os.environ.items() if name != "LIBSUMO_AS_TRACI"}
-        os.execve(sys.executable, sys.orig_argv, {**others, **wanted})
+    wanted = environment(backend)
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, sys.orig_argv, wanted)
 
 
-def make(
-    scenario: Scenario,
-    interval: float,
-    seconds: float,
-    seed: int,
-    single_agent: bool = False,
-    more_options: Sequence[str] = (),
-    **settings: Any,
-) -> SumoEnvironment:
-    """One of its environments, over the backend that this process speaks over.
+def environment(backend: str) -> dict[str, str]:
+    """The environment of a process in which sumo-rl is to speak over this backend."""
+    found = {**os.environ, "SUMO_HOME": str(sumo.home()), "PROJ_LIB": sumo.environment()["PROJ_LIB"]}
+    found.pop("LIBSUMO_AS_TRACI", None)
+    return {**found, "LIBSUMO_AS_TRACI": "quiet"} if backend == "libsumo" else found
 
-    ``more_options`` are SUMO's, ``settings`` those of sumo-rl.
-    """
+
+def make(scenario: Scenario, interval: float, seconds: float, seed: int, single_agent: bool = False) -> SumoEnvironment:
+    """One of its environments, over the backend that this process speaks over."""
     from sumo_rl import SumoEnvironment  # not without the environment that ``speak_over`` sees to
 
+    return SumoEnvironment(**arguments(scenario, interval, seconds), single_agent=single_agent, sumo_seed=seed)
+
+
+def arguments(scenario: Scenario, interval: float, seconds: float) -> dict[str, Any]:
+    """What sumo-rl is to be told so that it simulates a scenario as it is."""
     files = sumocfg.read(scenario.config)
     options = ["--no-step-log", "--duration-log.disable"]
     if files.additional:
         options += ["--additional-files", ",".join(map(str, files.additional))]
-    return SumoEnvironment(
-        net_file=str(files.network),
-        route_file=",".join(map(str, files.routes)),
-        begin_time=int(scenario.begin),
-        num_seconds=int(seconds),
-        delta_time=int(interval),
-        yellow_time=YELLOW,
-        min_green=MIN_GREEN,
-        time_to_teleport=-1,
-        single_agent=single_agent,
-        sumo_seed=seed,
-        sumo_warnings=False,
-        additional_sumo_cmd=" ".join([*options, *more_options]),
-        **settings,
-    )
+    return {
+        "net_file": str(files.network),
+        "route_file": ",".join(map(str, files.routes)),
+        "begin_time": int(scenario.begin),
+        "num_seconds": int(seconds),
+        "delta_time": int(interval),
+        "yellow_time": YELLOW,
+        "min_green": MIN_GREEN,
+        "time_to_teleport": -1,
+        "sumo_warnings": False,
+        "additional_sumo_cmd": " ".join(options),
+    }
 
 
 class SumoRl:

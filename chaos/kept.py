@@ -22,11 +22,6 @@ def keep(folder: Path, part: str, result: Result, command: str, settings: dict[s
     kept.keep(folder, Measured.now(part, asdict(result), command, settings, took))
 
 
-def read(folder: Path) -> dict[str, Measured]:
-    """What is kept, by harm, in their order."""
-    return kept.read(folder, PARTS)
-
-
 def without_folder(result: Result, folder: Path) -> Result:
     """The same with paths in this folder made relative: it is gone when somebody reads of them."""
     found = json.loads(json.dumps(asdict(result), allow_nan=False).replace(f"{folder}/", ""))

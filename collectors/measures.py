@@ -66,7 +66,7 @@ def measure(
     departed = trips.departed
     if not departed.any():
         raise ValueError(f"no vehicle of {len(departed)} has entered the network")
-    delay = trips.depart_delay + trips.time_loss  # s
+    delay = trips.delay  # s
     waiting = trips.waiting_time[departed]  # s
     return Episode(
         controller=controller,
@@ -99,5 +99,5 @@ def course(trips: Trips, begin: float, end: float) -> tuple[float | None, ...]:
     count = int(np.ceil((end - begin) / COURSE_BIN - 1e-9))
     place = np.clip(((trips.planned(end) - begin) / COURSE_BIN).astype(int), 0, count - 1)
     vehicles = np.bincount(place, minlength=count)
-    total = np.bincount(place, trips.depart_delay + trips.time_loss, minlength=count)
+    total = np.bincount(place, trips.delay, minlength=count)
     return tuple(float(t) / int(n) if n else None for t, n in zip(total, vehicles, strict=True))

@@ -46,6 +46,11 @@ class Trips:
     co2: NDArray[np.float64]
 
     @property
+    def delay(self) -> NDArray[np.float64]:
+        """What each vehicle has lost against driving freely, the wait to enter included, s, [N]."""
+        return self.depart_delay + self.time_loss
+
+    @property
     def departed(self) -> NDArray[np.bool_]:
         """Which vehicles entered the network, [N]."""
         return self.depart >= 0

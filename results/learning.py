@@ -1,7 +1,7 @@
 """Training as a user starts it, with the one profile, and its policy as it was at some moments of wall time.
 
-A moment counts from the start of the process, so that imports, the start of SUMO and compiled loops are in it. Its
-policy is the newest checkpoint that was written by then.
+A moment counts from the start of the process, so that imports and the start of SUMO are in it. Its policy is the newest
+checkpoint that was written by then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import script
-from benchmarks.contest import say
+from benchmarks.contest import ContestError, say
 from benchmarks.training_run import TrainingRun, training_run
 from learner import checkpoints
 from results.protocol import Court, Row
@@ -52,13 +52,22 @@ class Snapshot:
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """``rows``: what each snapshot of each run is worth on each network. ``runs``: curve and command of each run."""
+    """``rows``: what each snapshot of each run is worth on each network. ``runs``: curve and command of each run.
+
+    A run that fails leaves none of both, but ``failed``, with what it said.
+    """
     courts = [Court(name, settings.seeds) for name in settings.judged_on or settings.scenario.split(",")]
     rows: list[Row] = []
     runs: list[Row] = []
+    failed: list[str] = []
     for seed in range(1, settings.runs + 1):
         with training_run(flags(settings, seed)) as run:
-            run.finish(within=60.0 * settings.minutes)
+            try:
+                run.finish(within=60.0 * settings.minutes)
+            except ContestError as error:
+                failed.append(str(error))
+                say(str(error))
+                continue
             for snapshot in snapshots(run, settings.moments):
                 for court in courts:
                     say(f"seed {seed}, {snapshot.wall:.0f} s: on {court.name}")
@@ -66,7 +75,9 @@ def measure(settings: Settings) -> dict[str, Any]:
                     decisions = checkpoints.load(snapshot.path)["counters"]["decisions"]
                     rows.append({**about, "decisions": decisions, **court.judge_checkpoint(snapshot.path)})
             runs.append({"seed": seed, "command": f"python {' '.join(run.arguments)}", "curve": curve(run.rows())})
-    return {"rows": rows, "runs": runs}
+    if not runs:
+        raise ContestError("no run has come to its end")
+    return {"scenario": settings.scenario, "rows": rows, "runs": runs, "failed": failed}
 
 
 def flags(settings: Settings, seed: int) -> dict[str, str]:

@@ -1,57 +1,97 @@
-"""What `make results` does: each part by its name, with what it measures and how much of it."""
+"""What `make results` does: each part by its name, what it measures and how much of it, and how it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from results import ablation, learning, rival, yardsticks
+from results import ablation, learning, pictures, rival, tables, yardsticks
+from results.protocol import Row
+
+Found = Mapping[str, Row]  # what each part has found
 
 
 @dataclass(frozen=True)
 class Part:
-    """A measurement and its settings, in earnest and ``quick``, which shows only that it works."""
+    """A measurement with its settings, in earnest and ``quick``, which shows only that it works; and its section."""
 
-    measure: Callable[[Any], dict[str, Any]]
+    title: str
+    measure: Callable[[Any], Row]
     settings: Any
     quick: Any
-
-    @classmethod
-    def training(cls, scenario: str, minutes: float, **more: Any) -> Part:
-        """Training on a scenario for so long."""
-        settings = learning.Settings(scenario=scenario, minutes=minutes, **more)
-        return cls(learning.measure, settings, _QUICK_LEARNING)
+    tables: Callable[[Row], list[str]]
+    draw: Callable[[Path, Row, Found], None]
+    text: str = ""
 
 
-_QUICK_LEARNING = learning.Settings(scenario="single", minutes=0.1, moments=(10.0, 60.0), envs=2, seeds=2)
+def training(title: str, settings: learning.Settings, quick: learning.Settings) -> Part:
+    """Training on a scenario or several."""
+    return Part(title, learning.measure, settings, quick, tables.snapshots, pictures.curves)
+
+
+_QUICK = learning.Settings(scenario="single", minutes=0.1, moments=(5.0, 60.0), envs=2, seeds=2)
 
 PARTS: dict[str, Part] = {
     "yardsticks": Part(
+        "Classical controllers",
         yardsticks.measure,
         yardsticks.Settings(),
         yardsticks.Settings(networks=("single",), controllers=("fixed", "max-pressure"), seeds=2),
+        tables.controllers,
+        pictures.controllers,
     ),
-    "cologne1": Part.training("resco:cologne1", 5.0, runs=5),
-    "cologne8": Part.training("resco:cologne8", 10.0, moments=(120.0, 300.0, 600.0)),
-    "grid4x4": Part.training("resco:grid4x4", 10.0, moments=(120.0, 300.0, 600.0)),
-    "ingolstadt21": Part.training("resco:ingolstadt21", 45.0, moments=(600.0, 1200.0, 2700.0)),
-    "transfer": Part.training(
-        "resco:cologne1,resco:grid4x4",
-        10.0,
-        moments=(),
-        judged_on=("resco:cologne8", "resco:cologne1", "resco:grid4x4"),
+    "cologne1": training(
+        "One signal: cologne1", learning.Settings(scenario="resco:cologne1", minutes=5.0, runs=5), _QUICK
+    ),
+    "cologne8": training(
+        "Eight signals: cologne8",
+        learning.Settings(scenario="resco:cologne8", minutes=10.0, moments=(120.0, 300.0, 600.0)),
+        _QUICK,
+    ),
+    "grid4x4": training(
+        "Sixteen signals: RESCO's grid4x4",
+        learning.Settings(scenario="resco:grid4x4", minutes=10.0, moments=(120.0, 300.0, 600.0)),
+        _QUICK,
+    ),
+    "ingolstadt21": training(
+        "Twenty-one signals: ingolstadt21",
+        learning.Settings(scenario="resco:ingolstadt21", minutes=45.0, moments=(600.0, 1200.0, 2700.0)),
+        _QUICK,
+    ),
+    "transfer": training(
+        "A map that it has never seen",
+        learning.Settings(
+            scenario="resco:cologne1,resco:grid4x4",
+            minutes=10.0,
+            moments=(),
+            judged_on=("resco:cologne8", "resco:cologne1", "resco:grid4x4"),
+        ),
+        learning.Settings(
+            scenario="single,arterial", minutes=0.1, moments=(), runs=2, judged_on=("single",), envs=2, seeds=2
+        ),
     ),
     "rival": Part(
+        "Side by side with sumo-rl and PPO",
         rival.measure,
         rival.Settings(),
-        rival.Settings(network="single", moments=(10.0, 14.0), variants=("short",), seeds=1),
+        rival.Settings(network="single", moments=(16.0,), variants=("short",), envs=2, seeds=1),
+        tables.side_by_side,
+        pictures.moments,
+        "At each moment the best of several settings of theirs counts. All of them are PPO with its MLP over libsumo, "
+        "without the figures that sumo-rl would gather for people; a new seed for every episode.",
     ),
     "ablation": Part(
+        "What matters",
         ablation.measure,
         ablation.Settings(),
         ablation.Settings(
             scenario="single", decisions=300, runs=1, variants=("as it is", "one step per update"), seeds=2
         ),
+        tables.variants,
+        pictures.variants,
+        "Runs on cologne1 that differ in one setting, after 30,000 decisions: serial, and so reproducible to the bit "
+        "on one machine. Mean delay of the last checkpoint; the interval is over training seeds.",
     ),
 }

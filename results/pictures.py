@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,31 +15,19 @@ from results.protocol import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-def draw(path: Path, part: str, found: Mapping[str, Row]) -> None:
-    """A part's picture: learning curves where it has learned, bars where it compares."""
-    result = found[part]
-    if "runs" in result:
-        scenario = result["runs"][0]["command"].split("--scenario ")[1].split()[0]
-        fixed = _yardstick(found, scenario, "fixed")
-        runs = [run["curve"] for run in result["runs"]]
-        learning_curves(path, {"training episodes": runs}, fixed, f"Learning on {scenario}", "fixed time")
-    elif "theirs" in result:
-        _moments(path, result)
-    elif "controller" in result["rows"][0]:
-        _controllers(path, result)
-    else:
-        _variants(path, result)
+Found = Mapping[str, Row]
 
 
-def _yardstick(found: Mapping[str, Row], network: str, controller: str) -> Summary | None:
-    for row in found.get("yardsticks", {}).get("rows", []):
-        if (row["network"], row["controller"]) == (network, controller):
-            return Summary.of(row["delays"])
-    return None
+def curves(path: Path, result: Row, found: Found) -> None:
+    """How training episodes went: phases sampled, departures jittered; with fixed time where one network is known."""
+    rows = found.get("yardsticks", {}).get("rows", [])
+    fixed = [row for row in rows if (row["network"], row["controller"]) == (result["scenario"], "fixed")]
+    baseline = Summary.of(fixed[0]["delays"]) if fixed else None
+    runs = [run["curve"] for run in result["runs"]]
+    learning_curves(path, {"training episodes": runs}, baseline, f"Learning on {result['scenario']}", "fixed time")
 
 
-def _controllers(path: Path, result: Row) -> None:
+def controllers(path: Path, result: Row, found: Found) -> None:
     """A panel for each network, a bar for each controller."""
     rows = result["rows"]
     networks = list(dict.fromkeys(row["network"] for row in rows))
@@ -52,7 +41,7 @@ def _controllers(path: Path, result: Row) -> None:
     figure.savefig(path, format="png")
 
 
-def _variants(path: Path, result: Row) -> None:
+def variants(path: Path, result: Row, found: Found) -> None:
     """A bar for each variant."""
     figure = new_figure(height=1.0 + 0.3 * len(result["rows"]), title="Median delay over training runs (s)")
     _bars(figure.subplots(), {row["variant"]: row["delay"]["median"] for row in result["rows"]})
@@ -63,21 +52,23 @@ def _bars(axes: Axes, values: Mapping[str, float]) -> None:
     places = range(len(values))
     axes.barh(places, list(values.values()), color=COLOURS[0])
     axes.set_yticks(places, list(values))
-    axes.invert_yaxis()
+    axes.set_ylim(len(values) - 0.5, -0.5)  # the first one on top
     tidy(axes)
 
 
-def _moments(path: Path, result: Row) -> None:
-    """Delay over wall time, ours and each variant of theirs."""
+def moments(path: Path, result: Row, found: Found) -> None:
+    """Delay over wall time, ours and each variant of theirs; of several runs the median."""
     figure = new_figure(height=3.4, title="Mean delay of the policy as it was at each moment")
     axes = figure.subplots()
     groups = {"platoon": result["own"]}
     for row in result["theirs"]:
         groups.setdefault(f"sumo-rl + PPO, {row['variant']}", []).append(row)
     for (name, rows), colour in zip(groups.items(), COLOURS, strict=False):
-        axes.plot(
-            [row["moment"] for row in rows], [row["delay"]["mean"] for row in rows], "o-", color=colour, label=name
-        )
+        by_moment: dict[float, list[float]] = {}
+        for row in rows:
+            by_moment.setdefault(row["moment"], []).append(row["delay"]["mean"])
+        medians = [statistics.median(delays) for delays in by_moment.values()]
+        axes.plot(list(by_moment), medians, "o-", color=colour, label=name)
     tidy(axes)
     axes.set_xlabel("s after the start of the process")
     axes.set_ylabel("mean delay per vehicle (s)")

@@ -15,15 +15,14 @@ from envs.simulation import probe
 from learner.policies import read_policy
 from report.statistics import Summary
 
-CONDITIONS = Conditions()  # 10 s between decisions, 3 s of yellow, 5 s of green at least, no teleporting
-FIRST_SEED = 1
+CONDITIONS = Conditions(decision_interval=10.0, yellow_time=3.0, min_green=5.0, time_to_teleport=-1.0)
 
 Row = dict[str, Any]
 
 
 def seeds(count: int) -> range:
     """The traffic that everybody meets."""
-    return range(FIRST_SEED, FIRST_SEED + count)
+    return range(1, 1 + count)
 
 
 class Court:
@@ -35,22 +34,22 @@ class Court:
         self.network: Network = probe(self.scenario)
         self._seeds = seeds(num_seeds)
 
-    def judge(self, controllers: Sequence[str | Policy]) -> dict[str, Row]:
-        """What is known of each controller, by its name; see ``verdict``."""
-        episodes = evaluate(self.scenario, self.network, controllers, self._seeds, CONDITIONS)
-        names = dict.fromkeys(episode.controller for episode in episodes)
-        return {name: verdict([e for e in episodes if e.controller == name]) for name in names}
+    def judge(self, controller: str | Policy) -> Row:
+        """What is known of a controller; see ``verdict``."""
+        return verdict(evaluate(self.scenario, self.network, [controller], self._seeds, CONDITIONS))
 
     def judge_checkpoint(self, path: Path) -> Row:
         """What is known of the policy in a checkpoint, which takes the likeliest phases."""
         trained = read_policy(path)
-        (row,) = self.judge([Policy.of("policy", trained.model, trained.radius)]).values()
-        return row
+        return self.judge(Policy.of("policy", trained.model, trained.radius))
 
 
 def verdict(episodes: Sequence[Episode]) -> Row:
-    """One controller's episodes: ``delay`` and other figures summed up, ``delays`` of each, how many ``gridlocked``."""
-    figures = ("delay", "full_delay", "travel_time", "waiting_time", "queue", "throughput")
+    """One controller's episodes: figures summed up, the ``delays`` of each, and how many were ``gridlocked``.
+
+    ``full_delay`` counts the wait of vehicles that never got in as well, ``teleports`` those that SUMO took away.
+    """
+    figures = ("delay", "full_delay", "travel_time", "waiting_time", "throughput")
     return {
         **{name: Summary.of(getattr(episode, name) for episode in episodes).as_dict() for name in figures},
         "delays": [episode.delay for episode in episodes],

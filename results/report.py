@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.kept import Measured
 from benchmarks.report import on_what
-from benchmarks.tables import NOTHING, paragraph, table, targets
-from results import pictures
-from results.protocol import CONDITIONS, Row
+from benchmarks.tables import paragraph, targets
+from benchmarks.targets import Judgement
+from results.parts import PARTS
+from results.protocol import CONDITIONS
+from results.reasons import REASONS
 from results.targets import judge
 
 _INTRODUCTION = f"""
 `make results` trains, judges and writes this page; `python -m results report` writes it again from what was found. Each
-part is a script of its own that prints JSON: `python -m results.learning --help`. Every run is
-`python train_rl.py --scenario S --num-envs 4` with the one default profile and nothing tuned to a map.
+part is a script of its own that prints JSON: `python -m results.learning --help`. Runs are what
+`python train_rl.py --scenario S --num-envs 4` is, for as long as it says, with the one default profile and nothing
+tuned to a map; those under "What matters" differ in what is said there.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
-phase, delays from SUMO's own record of trips (time lost and the wait to enter, mean over vehicles). Intervals are 95 %
-(Student's t) over episodes. Moments count from the start of the process.
+phase, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that entered; the
+full delay has those that never did in it. Intervals are 95 % (Student's t) over episodes. Moments count from the start
+of the process, in a checkout that `make setup` has been run in; their policy is the newest checkpoint. Where there are
+several training runs, targets are held against their median.
 """
-_TITLES = {
-    "yardsticks": "Classical controllers",
-    "cologne1": "One signal: cologne1",
-    "cologne8": "Eight signals: cologne8",
-    "grid4x4": "Sixteen signals: RESCO's grid4x4",
-    "ingolstadt21": "Twenty-one signals: ingolstadt21",
-    "transfer": "A map that it has never seen",
-    "rival": "Side by side with sumo-rl and PPO",
-    "ablation": "What matters",
-}
-_TEXTS = {
-    "rival": "At each moment the best of several settings of PPO counts. `short`: rollouts of 256 decisions, step size "
-    "0.001, discount 0.95; `queue`: sumo-rl's queue as reward instead of its difference of waiting times.",
-    "ablation": "Runs that differ in one setting, after as many decisions: serial, and so reproducible to the bit on "
-    "one machine. Mean delay of the last checkpoint; the interval is over training seeds.",
-}
 
 
 def write(folder: Path, measured: Mapping[str, Measured]) -> Path:
@@ -45,8 +34,8 @@ def write(folder: Path, measured: Mapping[str, Measured]) -> Path:
     shown = folder / "pictures"
     shown.mkdir(parents=True, exist_ok=True)
     found = {part: one.result for part, one in measured.items()}
-    for part in found:
-        pictures.draw(shown / picture_name(part), part, found)
+    for part, result in found.items():
+        PARTS[part].draw(shown / picture_name(part), result, found)
     page = folder / "results.md"
     page.write_text(text(measured), encoding="utf-8")
     return page
@@ -60,97 +49,28 @@ def picture_name(part: str) -> str:
 def text(measured: Mapping[str, Measured]) -> str:
     """The page."""
     judgements = judge({part: one.result for part, one in measured.items()})
-    known = [judgement for judgement in judgements if judgement.met is not None]
+    unknown = sum(one.met is None for one in judgements)
     lines = [
         *("# Results", "", paragraph(_INTRODUCTION), ""),
-        *(f"{sum(bool(one.met) for one in known)} of {len(known)} targets are met.", ""),
-        *targets(known),
+        f"{sum(bool(one.met) for one in judgements)} of {len(judgements)} targets are met"
+        f"{f', {unknown} were not measured' if unknown else ''}.",
+        *("", *targets(judgements), *reasons(judgements)),
     ]
     for part, one in measured.items():
-        lines += [f"## {_TITLES[part]}", ""]
-        lines += [paragraph(_TEXTS[part]), ""] if part in _TEXTS else []
-        lines += [*_tables(one.result), f"![{_TITLES[part]}](pictures/{picture_name(part)})", ""]
+        lines += [f"## {PARTS[part].title}", ""]
+        lines += [paragraph(PARTS[part].text), ""] if PARTS[part].text else []
+        lines += [*PARTS[part].tables(one.result), f"![{PARTS[part].title}](pictures/{picture_name(part)})", ""]
     return "\n".join([*lines, "## On what", "", *on_what(measured)]).rstrip() + "\n"
 
 
-def _tables(result: Row) -> list[str]:
-    """A part's tables, by what it has found."""
-    if "theirs" in result:
-        return _side_by_side(result)
-    first = result["rows"][0]
-    if "controller" in first:
-        return _controllers(result["rows"])
-    if "variant" in first:
-        return _variants(result["rows"])
-    return _snapshots(result)
-
-
-def _controllers(rows: Sequence[Row]) -> list[str]:
-    lines: list[str] = []
-    for network in dict.fromkeys(row["network"] for row in rows):
-        header = ("controller", "delay (s)", "median", "waiting (s)", "travel (s)", "veh/h", "gridlocked")
-        cells = [
-            (f"`{row['controller']}`", *_delay(row), *_means(row), _gridlocked(row))
-            for row in rows
-            if row["network"] == network
-        ]
-        lines += [f"`{network}`:", "", *table(header, cells)]
-    return lines
-
-
-def _snapshots(result: Row) -> list[str]:
-    """What each snapshot of each run is worth."""
-    header = ("judged on", "training seed", "s after the start", "decisions", "delay (s)", "median", "gridlocked")
-    cells = [
-        (
-            f"`{row['network']}`",
-            f"{row['seed']}",
-            f"{row['wall']:.0f}" + ("" if row["moment"] is not None else ", the last"),
-            f"{row['decisions']:,.0f}",
-            *_delay(row),
-            _gridlocked(row),
-        )
-        for row in result["rows"]
+def reasons(judgements: Sequence[Judgement]) -> list[str]:
+    """Why each missed target is missed."""
+    missed = [one.about for one in judgements if one.met is False]
+    if not missed:
+        return []
+    return [
+        "Why targets are missed:",
+        "",
+        *(f"- {about}: {REASONS.get(about, 'not looked into')}" for about in missed),
+        "",
     ]
-    commands = dict.fromkeys(run["command"] for run in result["runs"])
-    return [*table(header, cells), *(f"- `{command}`" for command in commands), ""]
-
-
-def _side_by_side(result: Row) -> list[str]:
-    header = ("who", "s after the start", "decisions", "delay (s)", "median")
-    named = [("**platoon**", row) for row in result["own"]]
-    named += [(f"sumo-rl + PPO, `{row['variant']}`", row) for row in result["theirs"]]
-    named.sort(key=lambda one: one[1]["moment"])
-    cells = [(name, f"{row['moment']:g}", f"{row['decisions']:,.0f}", *_delay(row)) for name, row in named]
-    return table(header, cells)
-
-
-def _variants(rows: Iterable[Row]) -> list[str]:
-    header = ("variant", "flags", "delay (s)", "median", "of each run (s)", "gridlocked episodes")
-    cells = [
-        (
-            row["variant"],
-            f"`{row['flags']}`" if row["flags"] else NOTHING,
-            *_delay(row),
-            ", ".join(f"{delay:.1f}" for delay in row["delays"]),
-            f"{row['gridlocked']}",
-        )
-        for row in rows
-    ]
-    return table(header, cells, words=2)
-
-
-def _delay(row: Row) -> tuple[str, str]:
-    """The mean with its interval, and the median."""
-    delay = row["delay"]
-    half = "" if delay["high"] is None else f" ± {delay['high'] - delay['mean']:.1f}"
-    return f"{delay['mean']:.1f}{half}", f"{delay['median']:.1f}"
-
-
-def _means(row: Row) -> tuple[str, ...]:
-    digits = (("waiting_time", 1), ("travel_time", 1), ("throughput", 0))
-    return tuple(f"{row[name]['mean']:,.{places}f}" for name, places in digits)
-
-
-def _gridlocked(row: Row) -> str:
-    return f"{row['gridlocked']} of {len(row['delays'])}"

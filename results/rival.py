@@ -1,16 +1,78 @@
-"""Side by side with sumo-rl and Stable-Baselines3's PPO: the same machine, the same wall time, one after the other."""
+"""Side by side with sumo-rl and Stable-Baselines3's PPO: the same machine, the same wall time, one after the other.
+
+Theirs is judged as ours is: the same hour, the same seeds, the likeliest phase, delays from SUMO's own record of trips.
+Their clock starts with a process that imports nothing but them; their policy of a moment is the one after it, ours the
+one before.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from benchmarks import script
-from benchmarks.contest import ROOT, say
+from benchmarks.contest import ROOT, ContestError, say
+from benchmarks.sumorl import arguments, environment
+from collectors.plan import RESERVED_SEEDS
+from envs.errors import ScenarioError
+from envs.trips import read_trips, trip_options
+from machine import cores
+from report.statistics import Summary
 from results import learning
+from results.protocol import CONDITIONS, Court, Row, seeds
+
+_SLOWEST = 60.0  # s for an episode of theirs
+_START = 60.0  # s of a process beyond its work
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to set them up: sumo-rl's reward, how many environments, whether rewards are scaled, PPO's settings."""
+
+    reward: str = "diff-waiting-time"
+    envs: int = 2
+    normalised: bool = False
+    ppo: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        scaled = ", scaled" if self.normalised else ""
+        settings = "".join(f", {name} {value:g}" for name, value in self.ppo)
+        return f"{self.envs} environments, reward {self.reward}{scaled}{settings}"
+
+
+# Of sumo-rl's own example of PPO on a grid (experiments/sb3_grid4x4.py, github.com/LucasAlegre/sumo-rl).
+_PUBLISHED = (
+    ("gamma", 0.95),
+    ("n_steps", 256),
+    ("ent_coef", 0.0905168),
+    ("learning_rate", 0.00062211),
+    ("vf_coef", 0.042202),
+    ("max_grad_norm", 0.9),
+    ("gae_lambda", 0.99),
+    ("n_epochs", 5),
+    ("clip_range", 0.3),
+    ("batch_size", 256),
+)
+_SHORT = (("gamma", 0.95), ("n_steps", 256), ("learning_rate", 1e-3))
+VARIANTS = {
+    "defaults": Variant(),
+    "queue": Variant(reward="queue", normalised=True),
+    "published": Variant(ppo=_PUBLISHED),
+    "published-4": Variant(envs=4, ppo=_PUBLISHED),
+    "short": Variant(ppo=_SHORT),
+    "short-queue": Variant(reward="queue", normalised=True, ppo=_SHORT),
+}
 
 
 @dataclass(frozen=True)
@@ -21,39 +83,126 @@ class Settings:
     """A scenario with one signal."""
     moments: tuple[float, ...] = (30.0, 60.0, 120.0, 300.0)
     """Seconds after the start of the process."""
-    variants: tuple[str, ...] = ("defaults", "queue", "short", "short-queue")
+    variants: tuple[str, ...] = tuple(VARIANTS)
     """Settings of theirs; at each moment the best of them counts."""
     runs: int = 1
-    """Training runs of ours."""
+    """Training runs of ours, and of each variant of theirs, with the seeds 1, 2, …"""
+    envs: int = 4
+    """Simulations of ours."""
     seeds: int = 20
     """Episodes that a policy is judged by."""
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """``own`` and ``theirs``: a row for each moment, theirs for each variant as well."""
+    """``own`` and ``theirs``: a row for each moment and training seed; ``variants`` and ``command`` say what was run.
+
+    Raises ``ScenarioError`` where there is not one signal: sumo-rl's environment for one agent steers no other.
+    """
+    court = Court(settings.network, settings.seeds)
+    if (signals := len(court.network.signals)) != 1:
+        raise ScenarioError(f"{settings.network}: has {signals} signals, must have one to be compared with PPO")
     own = learning.measure(
         learning.Settings(
             scenario=settings.network,
             minutes=max(settings.moments) / 60.0,
             moments=settings.moments,
             runs=settings.runs,
+            envs=settings.envs,
             seeds=settings.seeds,
         )
     )
-    theirs = [row for variant in settings.variants for row in _theirs(settings, variant)]
-    return {"own": [row for row in own["rows"] if row["moment"] is not None], "theirs": theirs}
+    theirs = [
+        row
+        for name in settings.variants
+        for seed in range(1, settings.runs + 1)
+        for row in _theirs(court, settings, name, seed)
+    ]
+    return {
+        "own": [row for row in own["rows"] if row["moment"] is not None],
+        "theirs": theirs,
+        "variants": {name: str(VARIANTS[name]) for name in settings.variants},
+        "command": own["runs"][0]["command"],
+    }
 
 
-def _theirs(settings: Settings, variant: str) -> list[dict[str, Any]]:
-    command = ["results.ppo", "--network", settings.network, "--variant", variant, "--seeds", str(settings.seeds)]
-    command += ["--moments", *map(str, settings.moments)]
-    say(f"python -m {' '.join(command)}")
-    limit = max(settings.moments) + 60.0 + 20.0 * settings.seeds * len(settings.moments)  # s
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=limit, check=True
-    )
-    rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
+def _theirs(court: Court, settings: Settings, name: str, seed: int) -> list[Row]:
+    """Train one variant, and judge it as it was at each moment."""
+    variant = VARIANTS[name]
+    begin, end = CONDITIONS.window(court.scenario)
+    spec = {
+        "env": {
+            **arguments(court.scenario, CONDITIONS.decision_interval, end - begin),
+            "yellow_time": int(CONDITIONS.yellow_time),
+            "min_green": int(CONDITIONS.min_green),
+            "time_to_teleport": int(CONDITIONS.time_to_teleport),
+            "single_agent": True,
+            "reward_fn": variant.reward,
+            "add_system_info": False,
+            "add_per_agent_info": False,
+        },
+        "envs": variant.envs,
+        "normalised": variant.normalised,
+        "ppo": dict(variant.ppo),
+        "seed": seed,
+        "first_seed": RESERVED_SEEDS,
+        "moments": settings.moments,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        say(f"sumo-rl with PPO, {name}, seed {seed}: {variant}")
+        spec = {**spec, "folder": folder, "began": time.time()}
+        kept = _run("train", spec, Path(folder) / "training", max(settings.moments) + 2 * _START)
+        rows = []
+        for one in kept:
+            say(f"{one['moment']:g} s: {one['decisions']} decisions")
+            delays = _judge({**spec, "model": one["model"]}, Path(folder), seeds(settings.seeds))
+            about = {"network": settings.network, "variant": name, "seed": seed, "moment": one["moment"]}
+            rows.append(
+                {**about, "decisions": one["decisions"], "delay": Summary.of(delays).as_dict(), "delays": delays}
+            )
     return rows
+
+
+def _judge(spec: dict[str, Any], folder: Path, trials: Sequence[int]) -> list[float]:
+    """The mean delay of an episode with each seed, s; a process for each core."""
+    with ExitStack() as open_files:
+        files: list[IO[bytes]] = [open_files.enter_context(tempfile.TemporaryFile()) for _ in trials]
+        pairs = [(seed, trip_options(file)) for seed, file in zip(trials, files, strict=True)]
+        shares = [pairs[first :: cores()] for first in range(min(cores(), len(pairs)))]
+        with ThreadPoolExecutor(len(shares)) as several:
+            jobs = [
+                several.submit(
+                    _run, "judge", {**spec, "trials": share}, folder / f"trial-{i}", _START + _SLOWEST * len(share)
+                )
+                for i, share in enumerate(shares)
+            ]
+            for job in jobs:
+                job.result()
+        trips = [read_trips(file) for file in files]
+    return [float(one.delay[one.departed].mean()) for one in trips]
+
+
+def _run(what: str, spec: dict[str, Any], place: Path, limit: float) -> Any:
+    """Let a process of theirs work for ``limit`` s at most; all that it has started ends with it."""
+    question, answer = place.with_suffix(".json"), place.with_suffix(".answer")
+    question.write_text(json.dumps({**spec, "answer": str(answer)}), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "results.ppo_run", what, str(question)],
+        cwd=ROOT,
+        env=environment("libsumo"),
+        stdout=sys.stderr,
+        start_new_session=True,
+    )
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired as error:
+        raise ContestError(f"sumo-rl with PPO, {what}: has not ended within {limit:g} s") from error
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code:
+        raise ContestError(f"sumo-rl with PPO, {what}: ended with exit code {code}; its own words are above")
+    return json.loads(answer.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from benchmarks.targets import Judgement
 from results.protocol import Row
@@ -12,14 +12,16 @@ from results.protocol import Row
 Found = Mapping[str, Row]  # what each part has found
 
 _LAST = {"cologne1": 16.5, "cologne8": 17.0, "grid4x4": 30.0}  # s of delay, of the last checkpoint
-_EARLY = (("cologne1", 60.0, 20.0), ("cologne1", 300.0, 17.0))  # part, s of wall time, s of delay
 _OF_FIXED = 0.45
-_SPREAD = 1.10  # the worst training run to the median of them
+_RUNS, _SPREAD = 5, 1.10  # training runs, and the worst of them to their median
+_MOMENTS = (30.0, 60.0, 120.0, 300.0)  # s of wall time
 
 
 def seconds(value: float) -> str:
-    """Of delay."""
-    return f"{value:.1f} s"
+    """Of delay; without end is that of a policy that was not there yet, and NaN that of an unknown yardstick."""
+    if math.isnan(value):
+        return "a yardstick"
+    return f"{value:.2f} s" if math.isfinite(value) else "no checkpoint yet"
 
 
 def count(value: float) -> str:
@@ -29,74 +31,80 @@ def count(value: float) -> str:
 
 def judge(found: Found) -> list[Judgement]:
     """All targets, those that nothing was measured for included."""
-    return [
-        *_last(found),
-        *_early(found),
-        *_against_yardsticks(found),
-        *_spread(found),
-        *_transfer(found),
-        *_side(found),
-    ]
+    kinds = (_last, _early, _against_yardsticks, _spread, _transfer, _side)
+    return [judgement for kind in kinds for judgement in kind(found)]
 
 
 def _last(found: Found) -> Iterator[Judgement]:
     for part, goal in _LAST.items():
-        rows = _rows(found, part, moment=None)
-        yield from _at_most(f"{part}, last checkpoint, median of training runs", goal, _median(rows))
+        yield _at_most(f"{part}, last checkpoint", goal, _delay(found, part))
+    for part in (*_LAST, "ingolstadt21"):
+        rows = _rows(found, part, None)
         jams = sum(row["gridlocked"] for row in rows) if rows else None
-        yield Judgement(f"{part}, last checkpoints, gridlocked episodes", 0.0, jams, count, at_least=False)
+        yield Judgement(f"{part}, last checkpoint, gridlocked episodes", 0.0, jams, count, at_least=False)
 
 
 def _early(found: Found) -> Iterator[Judgement]:
-    for part, moment, goal in _EARLY:
-        value = _median(_rows(found, part, moment=moment))
-        yield from _at_most(f"{part}, {moment:g} s after the start, median of training runs", goal, value)
+    yield _below("cologne1, 60 s after the start", 20.0, _delay(found, "cologne1", 60.0))
+    yield _at_most("cologne1, 5 minutes after the start", 17.0, _delay(found, "cologne1", 300.0))
 
 
 def _against_yardsticks(found: Found) -> Iterator[Judgement]:
-    for part, minutes in (("cologne8", 10), ("grid4x4", 10)):
-        value = _median(_rows(found, part, moment=60.0 * minutes))
+    for part in ("cologne8", "grid4x4"):
         goal = _yardstick(found, part, "max-wave")
-        yield from _below(f"{part}, within {minutes} minutes, against max-wave", goal, value)
-    value = _median(_rows(found, "ingolstadt21", moment=2700.0))
-    delays = [row["delay"]["mean"] for row in _yardsticks(found, "ingolstadt21")]
-    yield from _below(
-        "ingolstadt21, within 45 minutes, against every classical controller", min(delays, default=None), value
-    )
-    fixed = _yardstick(found, "ingolstadt21", "fixed")
-    goal = None if fixed is None else _OF_FIXED * fixed
-    yield from _at_most(f"ingolstadt21, within 45 minutes, {_OF_FIXED:g} times fixed time", goal, value)
+        yield _below(f"{part}, 10 minutes after the start, against max-wave", goal, _delay(found, part, 600.0))
+    for when, moment in (("45 minutes after the start", 2700.0), ("last checkpoint", None)):
+        delay = _delay(found, "ingolstadt21", moment)
+        best = min((row["delay"]["mean"] for row in _yardsticks(found, "ingolstadt21")), default=None)
+        yield _below(f"ingolstadt21, {when}, against every classical controller", best, delay)
+        fixed = _yardstick(found, "ingolstadt21", "fixed")
+        goal = None if fixed is None else _OF_FIXED * fixed
+        yield _at_most(f"ingolstadt21, {when}, {_OF_FIXED:g} times fixed time", goal, delay)
 
 
 def _spread(found: Found) -> Iterator[Judgement]:
-    delays = [row["delay"]["mean"] for row in _rows(found, "cologne1", moment=None)]
+    delays = [row["delay"]["mean"] for row in _rows(found, "cologne1", None)]
+    about = f"cologne1, last checkpoint, the worst of {_RUNS} training runs, {_SPREAD:g} times their median"
     goal = _SPREAD * statistics.median(delays) if delays else None
-    yield from _at_most(f"cologne1, worst of {len(delays)} training runs", goal, max(delays, default=None))
+    yield _at_most(about, goal, max(delays) if len(delays) >= _RUNS else None)
 
 
 def _transfer(found: Found) -> Iterator[Judgement]:
-    value = _median(_rows(found, "transfer", network="resco:cologne8"))
     row = next((row for row in _yardsticks(found, "cologne8") if row["controller"] == "max-pressure"), None)
     goal = None if row is None else row["delay"]["median"]
-    yield from _below("cologne8 unseen, trained on cologne1 and grid4x4, against max-pressure's median", goal, value)
+    about = "cologne8 unseen, trained on cologne1 and grid4x4: the mean, against the median of max-pressure"
+    yield _below(about, goal, _median(_rows(found, "transfer", None, "cologne8")))
 
 
 def _side(found: Found) -> Iterator[Judgement]:
-    own, theirs = (found.get("rival", {}).get(who, []) for who in ("own", "theirs"))
-    for moment in dict.fromkeys(row["moment"] for row in theirs):
-        best = min(row["delay"]["mean"] for row in theirs if row["moment"] == moment)
-        value = _median([row for row in own if row["moment"] == moment])
-        yield from _below(f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO", best, value)
+    """At each moment, the median over training runs of ours, against the least of those of their variants."""
+    for moment in _MOMENTS:
+        own, theirs = (
+            [row for row in found.get("rival", {}).get(who, []) if row["moment"] == moment] for who in ("own", "theirs")
+        )
+        names = {row["variant"] for row in theirs}
+        medians = [_median([row for row in theirs if row["variant"] == name]) for name in names]
+        best = min((median for median in medians if median is not None), default=None)
+        value = math.inf if theirs and not own else _median(own)
+        yield _below(f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO", best, value)
 
 
-def _rows(found: Found, part: str, **wanted: Any) -> list[Row]:
-    """A part's rows that have all these values."""
-    rows = found.get(part, {}).get("rows", [])
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+def _rows(found: Found, part: str, moment: float | None, network: str = "") -> list[Row]:
+    """A part's rows of one moment; of its own network unless another is named."""
+    wanted = (f"resco:{network or part}", moment)
+    return [row for row in found.get(part, {}).get("rows", []) if (row["network"], row["moment"]) == wanted]
+
+
+def _delay(found: Found, part: str, moment: float | None = None) -> float | None:
+    """The median over training runs of the mean delay, s; those that had no checkpoint by then have an infinite one."""
+    last, then = _rows(found, part, None), _rows(found, part, moment)
+    missing = [math.inf] * (len(last) - len(then))
+    return statistics.median([row["delay"]["mean"] for row in then] + missing) if last else None
 
 
 def _yardsticks(found: Found, part: str) -> list[Row]:
-    return _rows(found, "yardsticks", network=f"resco:{part}")
+    rows = found.get("yardsticks", {}).get("rows", [])
+    return [row for row in rows if row["network"] == f"resco:{part}"]
 
 
 def _yardstick(found: Found, part: str, controller: str) -> float | None:
@@ -111,13 +119,16 @@ def _median(rows: Sequence[Row]) -> float | None:
     return statistics.median(row["delay"]["mean"] for row in rows) if rows else None
 
 
-def _at_most(about: str, goal: float | None, value: float | None) -> Iterator[Judgement]:
-    """Nothing where the yardstick that it is judged by was not measured."""
-    if goal is not None:
-        yield Judgement(about, goal, value, seconds, at_least=False)
+def _at_most(about: str, goal: float | None, value: float | None) -> Judgement:
+    return _judgement(about, goal, value, strictly=False)
 
 
-def _below(about: str, goal: float | None, value: float | None) -> Iterator[Judgement]:
-    """Likewise."""
-    if goal is not None:
-        yield Judgement(about, goal, value, seconds, at_least=False, strictly=True)
+def _below(about: str, goal: float | None, value: float | None) -> Judgement:
+    return _judgement(about, goal, value, strictly=True)
+
+
+def _judgement(about: str, goal: float | None, value: float | None, strictly: bool) -> Judgement:
+    """Without the yardstick that it is judged by, nothing is met or missed."""
+    if goal is None:
+        return Judgement(about, math.nan, None, seconds, False, strictly)
+    return Judgement(about, goal, value, seconds, False, strictly)

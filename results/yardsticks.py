@@ -32,8 +32,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         court = Court(network, settings.seeds)
         for controller in settings.controllers:
             say(f"yardsticks: {controller} on {network}")
-            (row,) = court.judge([controller]).values()
-            rows.append({"network": network, "controller": controller, **row})
+            rows.append({"network": network, "controller": controller, **court.judge(controller)})
     return {"rows": rows}
 
 

@@ -22,6 +22,8 @@ def figure(median: float) -> dict[str, float]:
         (1.01, {"strictly": True}, True),
         (1.0, {"at_least": False}, True),
         (1.01, {"at_least": False}, False),
+        (1.0, {"at_least": False, "strictly": True}, False),
+        (0.99, {"at_least": False, "strictly": True}, True),
         (None, {}, None),
     ],
 )

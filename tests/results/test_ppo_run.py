@@ -1,0 +1,94 @@
+"""The rival's own process: which traffic it trains on, when its model is kept, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.contest import ROOT
+from benchmarks.sumorl import environment
+from collectors.plan import RESERVED_SEEDS
+from envs.errors import ScenarioError
+from results import rival
+
+# What sumo-rl reads from the environment while it is imported stays out of this process.
+FRESH = """
+import gymnasium
+from results.ppo_run import FreshTraffic
+class Env(gymnasium.Env):
+    def reset(self, *, seed=None, options=None):
+        print(seed)
+        return 0, {}
+for number in range(2):
+    env = FreshTraffic(Env(), [1, number], 65536)
+    for seed in (1, None, None):
+        env.reset(seed=seed)
+"""
+OURS = """
+import sys
+import results.ppo_run
+rooms = {"buffers", "collectors", "envs", "graph", "learner", "numba"}
+print(sorted(rooms & {name.split(".")[0] for name in sys.modules}))
+"""
+MOMENTS = """
+import sys, time
+from pathlib import Path
+from results import ppo_run
+class Model:
+    num_timesteps = 0
+    def get_env(self): return None
+    def save(self, path): Path(path).touch()
+now = 1000.0
+ppo_run.time.time = lambda: now
+snapshots = ppo_run.Snapshots([60.0, 30.0], 1000.0, Path(sys.argv[1]))
+snapshots.model = Model()
+for now, steps in ((1029.0, 10), (1031.0, 20), (1059.9, 30), (1075.0, 40)):
+    snapshots.num_timesteps = steps
+    print(snapshots._on_step(), [(one["moment"], one["decisions"]) for one in snapshots.kept])
+"""
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env=environment("libsumo"),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_every_episode_has_traffic_that_nobody_is_judged_by() -> None:
+    seeds = list(map(int, python(FRESH)))
+    assert len(seeds) == len(set(seeds)) == 6
+    assert min(seeds) >= RESERVED_SEEDS
+
+
+def test_nothing_of_ours_is_imported_while_their_clock_runs() -> None:
+    assert python(OURS) == ["[]"]
+
+
+def test_a_model_is_kept_as_soon_as_its_moment_has_come(tmp_path: Path) -> None:
+    assert python(MOMENTS, str(tmp_path)) == [
+        "True []",
+        "True [(30.0, 20)]",
+        "True [(30.0, 20)]",
+        "False [(30.0, 20), (60.0, 40)]",
+    ]
+
+
+def test_more_than_one_signal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any) -> Any:
+        raise AssertionError("trained before it was looked at")
+
+    monkeypatch.setattr("results.learning.measure", nothing)
+    with pytest.raises(ScenarioError, match=r"arterial: has . signals, must have one"):
+        rival.measure(rival.Settings(network="arterial"))
