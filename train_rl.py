@@ -63,6 +63,7 @@ from operations import MemoryKeeper, Station, check_limits, memory_budget, memor
 
 _LEAST_PATIENCE = 60.0  # s for another rank: it may have torch to import, or a slow disk to write a checkpoint to
 _METRICS_EVERY = 1.0  # s between two rows of metrics
+_SLOW_START = 20.0  # s after which people are told why
 _PATIENCE = 0.5  # s without experience until the learner looks after other things
 _WRONG = (
     *(SettingsError, ScenarioError, SumoMissingError, RunInUseError, SharedMemoryError),
@@ -118,8 +119,10 @@ class Run:
         self._stop_early()
         self.shape = PolicyShape(history=settings.graph.history, **settings.policy.model_dump())
         self.learner = make_learner(settings.learner, world, self.shape, self.maps)
-        self.folder = agree_on_folder(settings.run, world)
+        self.folder, is_new = agree_on_folder(settings.run, world)
         with ExitStack() as parts:  # ends those that are there when one cannot be made
+            if is_new:
+                parts.callback(remove_if_empty, self.folder)
             if world.is_first:
                 parts.callback(os.close, claim_folder(settings.run, self.folder))
             self.progress = Progress(maps=self.maps)
@@ -231,6 +234,8 @@ class Run:
             self._save()  # before anything is printed: the terminal may be gone
             self._look_after(state="stopping")
             self._say_digests()
+            if stop.requested:
+                self.display.message(f"stopped on request; --resume --run-dir {self.folder} goes on")
 
     def _start_collectors(self) -> None:
         """Start them; ranks meet while they do, so that none waits longer for another than it takes to start."""
@@ -243,8 +248,17 @@ class Run:
                 raise StopRequestedError("stopped on request")
             return others > 0
 
+        slow = time.monotonic() + _SLOW_START
+
+        def wait() -> None:
+            nonlocal slow
+            meet(True)
+            if time.monotonic() > slow:
+                slow = float("inf")
+                self.display.message("collectors are still starting: after an update, loops are compiled first")
+
         meet(True)
-        self.pool.start(on_wait=lambda: meet(True))
+        self.pool.start(on_wait=wait)
         while meet(False):
             pass
 
@@ -456,15 +470,22 @@ def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape, ma
     )
 
 
-def agree_on_folder(settings: RunSettings, world: World) -> Path:
-    """The run's folder, the same on all ranks."""
+def agree_on_folder(settings: RunSettings, world: World) -> tuple[Path, bool]:
+    """The run's folder, the same on all ranks, and whether it was not there before."""
     named = settings.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path(world.gather(str(named))[0])
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"--run-dir {folder}: cannot be a folder for the run ({error.strerror})") from error
-    return folder
+    return folder, is_new
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A run that comes to nothing leaves no folder."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def claim_folder(settings: RunSettings, folder: Path) -> int:

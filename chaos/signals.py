@@ -140,7 +140,14 @@ def harm(settings: Settings, folder: Path, seed: int) -> Result:
     second = trials.make(settings.second, folder / "second", WORK, SECOND, late=True)
     _judge(result, singles, settings.moments, settings.deadline, "one signal")
     _judge(result, twice, settings.twice, settings.deadline, "two within a moment are one")
-    _judge(result, second, settings.second, settings.at_once, "a second one")
+    _judge(
+        result,
+        second,
+        settings.second,
+        settings.at_once,
+        "a second one",
+        " but its socket's name and a file half written",
+    )
     result.figures = {
         "phases": [
             {
@@ -299,8 +306,8 @@ def _no_checkpoint(run: TrainRun, must_save: bool) -> str:
     return ""
 
 
-def _judge(result: Result, endings: list[Ending], count: int, deadline: float, whose: str) -> None:
-    """Note what must hold for so many of these, and what was seen."""
+def _judge(result: Result, endings: list[Ending], count: int, deadline: float, whose: str, excepted: str = "") -> None:
+    """Note what must hold for so many of these, and what was seen; ``excepted`` is what may be left behind."""
     if not count:
         return
     result.check(f"{whose}: came while the run lived, {count} times", len(endings) == count, f"{len(endings)} times")
@@ -315,5 +322,5 @@ def _judge(result: Result, endings: list[Ending], count: int, deadline: float, w
     in_time = all(one.code is not None for one in endings)
     result.check(f"{whose}: ended within {deadline:g} s", in_time, f"slowest of {len(endings)}: {slowest}")
     result.check(f"{whose}: exit code as documented, no traceback", not wrong, "; ".join(wrong) or said)
-    result.check(f"{whose}: nothing left behind", not left, "; ".join(left) or "nothing")
+    result.check(f"{whose}: nothing left behind{excepted}", not left, "; ".join(left) or "nothing")
     result.check(f"{whose}: the last checkpoint loads", not lost, "; ".join(lost) or "all load")

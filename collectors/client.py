@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from collectors.errors import ControlError, NoRunError
-from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, why_not_connected
+from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, peer, why_not_connected
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes; a status needs about 200 per collector
 
@@ -96,7 +96,8 @@ class Client:
             line = self._lines.read(self._deadline)
             reply = json.loads(line) if line else None
         except TimeoutError:
-            raise self._nobody(f"no reply from {self.name} within {self._timeout:g} s") from None
+            silence = f"no reply from {self.name} within {self._timeout:g} s"
+            raise self._nobody(silence + self._why_silent()) from None
         except ConnectionError as error:
             raise self._nobody(f"the connection to {self.name} broke ({error.strerror})") from None
         except ValueError as error:
@@ -106,6 +107,15 @@ class Client:
         if not reply.get("ok"):
             raise ControlError(str(reply.get("error", "the run gave no reason")))
         return reply
+
+    def _why_silent(self) -> str:
+        """What is known of a process that does not answer."""
+        process = peer(self._connection)[0]
+        try:
+            state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (OSError, IndexError):  # in another container, perhaps
+            return ""
+        return f": process {process} is stopped; fg, or kill -CONT {process}, lets it go on" if state == "T" else ""
 
     def _nobody(self, why: str) -> NoRunError:
         return NoRunError(f"no run is answering in {self._folder}: {why}")

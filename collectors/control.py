@@ -8,9 +8,9 @@ import fcntl
 import json
 import logging
 import os
+import select
 import socket
 import stat
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from collectors.errors import ControlError, RunInUseError
-from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, socket_rank, sockets, why_not_connected
+from collectors.wire import REQUEST_LIMIT, Lines, connect, encode, peer, socket_rank, sockets, why_not_connected
 
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -46,7 +46,10 @@ def lock_run_folder(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise RunInUseError(f"run folder {folder} is in use by another run; choose another with --run-dir") from None
+        raise RunInUseError(
+            f"run folder {folder} is in use by another run; end it with python -m collectors stop --run-dir {folder}, "
+            "or choose another with --run-dir"
+        ) from None
     except OSError as error:
         # Network file systems may be unable to lock a folder; that must not keep anybody from training there.
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
@@ -177,7 +180,7 @@ class ControlServer:
                 except ControlError as error:  # where the next request would begin is unknown, so this is the end
                     _send(connection, _error(str(error)))
                     return
-                if line is None:
+                if line is None or _has_hung_up(connection):  # who waits no more was told that nothing came of it
                     return
                 _send(connection, self._answer(line))
         except OSError as error:
@@ -257,6 +260,13 @@ def _send(connection: socket.socket, line: bytes) -> None:
     connection.sendall(line)
 
 
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the client is gone; one that has only nothing more to say is not."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
 def _clear_the_way(directory: int, folder: Path, name: str) -> None:
     """Remove a dead run's socket."""
     try:
@@ -296,5 +306,4 @@ def _unlink_own(directory: int, name: str, inode: int) -> None:
 
 def _peer_uid(connection: socket.socket) -> int:
     """The user at the other end, as the kernel noted at connect()."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+    return peer(connection)[1]

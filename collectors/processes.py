@@ -27,6 +27,7 @@ from collectors.worker import FAILED, GIVEN_UP, run_collector
 
 START_LIMIT = 60.0  # s for one simulation to load its network; --stall-limit where that is longer
 _FORKSERVER_PRELOAD = ["collectors.preload"]
+_IMPORT_LIMIT = 300.0  # s for a forkserver to import torch, and after an update to compile loops
 _FORK_LIMIT = 10.0  # s for a forkserver that has served before, to fork once more
 _SUMO_SHARE = 0.8  # of the pool's patience
 _CALLS = 3  # of those under way, that are quoted when a collector hangs
@@ -83,7 +84,7 @@ class ProcessPool:
     def _launch(self, number: int, words: Descriptor) -> BaseProcess:
         slots = self._slots.for_collector(number)
         server = start_forkserver(_FORKSERVER_PRELOAD)  # it may have been killed itself
-        limit = _FORK_LIMIT if server == self._served_by else self._start_limit
+        limit = _FORK_LIMIT if server == self._served_by else _IMPORT_LIMIT
         process = self._context.Process(
             target=run_collector,
             args=(self._plan, number, slots, self._weights, self.board, words, server),

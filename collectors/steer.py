@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -40,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     message = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) not in (None, [])}
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if getattr(arguments, "watch", False):
-        return watch(arguments.run_dir, arguments.json, console)
+        try:
+            return watch(arguments.run_dir, arguments.json, console)
+        except BrokenPipeError:  # whoever read it has had enough; nor can what is still to be written be
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
     try:
         folder, replies = tell(arguments.run_dir, message)
     except NoRunError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,13 @@ def connect(directory: int, name: str, timeout: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The process and the user at the other end, as the kernel noted when it connected, or began to listen."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    process, user, _ = struct.unpack("3i", credentials)
+    return process, user
 
 
 def why_not_connected(error: OSError, name: str) -> str:

@@ -22,6 +22,7 @@ _TO_STEER = (signal.SIGUSR1, signal.SIGUSR2)
 # s in which further signals are the same request: who ends a whole service or job signals torchrun and its ranks, and
 # torchrun hands it on to its ranks once more.
 _ONE_REQUEST = 0.5
+_CURSOR = b"\x1b[?25h\n"  # shows it again, where a display has hidden it
 _LEFT_IGNORED = (signal.SIGHUP, signal.SIGTSTP)  # where they are ignored already
 
 
@@ -117,6 +118,8 @@ class StopRequest:
             if self._signalled_at is None:
                 self._signalled_at = now
             elif number != signal.SIGHUP and now - self._signalled_at >= _ONE_REQUEST:  # terminals send SIGHUP twice
+                if os.isatty(1):
+                    os.write(1, _CURSOR)
                 os._exit(128 + number)
         elif number in _TO_STEER:
             with self._ordered:

@@ -265,6 +265,7 @@ def test_ctrl_c_ends_with_a_checkpoint(tmp_path: Path, moment: str, flags: str) 
             assert "stopped on request, before anything had begun" in run.output
             assert not run.folder.exists()
             return
+        assert f"stopped on request; --resume --run-dir {run.folder} goes on" in run.output.replace("\n", "")
         state = newest(run.folder)
         assert [checkpoints.digest(state["model"])] == digests(run.output)
         assert state["counters"]["decisions"] > 0 or moment != "while it learns"
@@ -579,12 +580,14 @@ def test_a_machine_that_has_too_little_is_said_before_anything_starts(tmp_path: 
     if "mount" in " ".join(around) and not may_mount():
         pytest.skip("mounting is not allowed here")
     folder = tmp_path / "run"
-    folder.mkdir()
+    if "FOLDER" in around:
+        folder.mkdir()
     program = (*(str(folder) if word == "FOLDER" else word for word in around), sys.executable, SCRIPT)
     with TrainRun(tmp_path, program=program) as run:
         run.finish(2)
         assert re.match(words, run.errors), run.errors
         assert run.errors.count("\n") == 1
+        assert ("FOLDER" in around) == folder.exists(), "a run that comes to nothing leaves no folder"
 
 
 # Steering

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -498,3 +499,43 @@ def test_where_it_cannot_be_made_again_that_is_said_once_and_tried_on(tmp_path: 
     (tmp_path / NAME).unlink()
     assert "has been made again" in str(server.renew())
     assert ask(tmp_path, {"command": "echo", "value": 4})["echo"] == 4
+
+
+STANDS = """
+import sys
+from pathlib import Path
+from collectors.control import ControlServer
+folder = Path(sys.argv[1])
+def note(message):
+    with (folder / "noted").open("a") as file:
+        file.write(message["value"])
+    return {}
+with ControlServer(folder, "control.sock", {"note": note}):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_stopped_run_did_not_answer_is_not_done_later(tmp_path: Path) -> None:
+    """Its client was told that nothing came of it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STANDS, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        stopped = f"no reply from control.sock within 0.2 s: process {process.pid} is stopped; fg, or kill -CONT"
+        with pytest.raises(NoRunError, match=stopped):
+            request(tmp_path, NAME, {"command": "note", "value": "early"}, timeout=0.2)
+        process.send_signal(signal.SIGCONT)
+        for value in ("a", "b"):
+            request(tmp_path, NAME, {"command": "note", "value": value}, timeout=30.0)
+        process.stdin.close()
+        assert process.wait(30) == 0
+    assert (tmp_path / "noted").read_text() == "ab"

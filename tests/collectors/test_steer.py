@@ -254,6 +254,26 @@ def test_somebody_watches_at_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("rank")
+def test_who_reads_a_watch_may_have_enough(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "collectors", "status", "--watch", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stderr is not None
+        try:
+            assert watcher.stdout.read(10)
+            watcher.stdout.close()
+            assert (watcher.wait(30), watcher.stderr.read()) == (0, "")
+        finally:
+            watcher.kill()
+
+
+@pytest.mark.usefixtures("rank")
 def test_the_module_runs_as_a_command_and_imports_no_torch(tmp_path: Path) -> None:
     script = "import runpy, sys\ntry: runpy.run_module('collectors', run_name='__main__')\n"
     script += "finally: assert 'torch' not in sys.modules"

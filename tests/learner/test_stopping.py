@@ -155,6 +155,20 @@ def test_what_comes_within_a_moment_is_one_request(monkeypatch: pytest.MonkeyPat
     assert ended == [128 + second]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_its_cursor_again(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    now, written, ended = [100.0], list[tuple[int, bytes]](), list[int]()
+    monkeypatch.setattr("learner.stopping.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("learner.stopping.os.isatty", lambda descriptor: terminal and descriptor == 1)
+    monkeypatch.setattr("learner.stopping.os.write", lambda *what: written.append(what))
+    monkeypatch.setattr("learner.stopping.os._exit", ended.append)
+    stop = StopRequest()
+    for now[0] in (100.0, 101.0):
+        stop._act_on(signal.SIGINT)
+    assert written == ([(1, b"\x1b[?25h\n")] if terminal else [])
+    assert ended == [130]
+
+
 def test_a_closing_terminal_may_say_so_often(program: Program) -> None:
     process = program(DEAF)
     process.send_signal(signal.SIGHUP)
