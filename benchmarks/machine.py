@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -42,9 +43,18 @@ def _cpu_model() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
+def _commit() -> str:
+    """Of the source, with a plus where it was changed since."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no git, or no repository
+        return "unknown"
+
+
 def versions() -> dict[str, str]:
-    """Python and the packages that are installed, by name."""
-    found = {"python": platform.python_version()}
+    """This checkout's commit, Python and the packages that are installed, by name."""
+    found = {"platoon": _commit(), "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -141,7 +141,8 @@ def _headline(folder: Path, reply: Reply) -> str:
         if name in reply
     ]
     version = [f"version {reply['version']}"] if "version" in reply else []
-    restarts = [f"{reply['restarts']} restarts"] if reply.get("restarts") else []
+    count = reply.get("restarts", 0)
+    restarts = [f"{count} restart{'s' * (count > 1)}"] if count else []
     title = f"{folder}, rank {reply['rank']}: {reply.get('state', 'unknown')}"
     return " · ".join([title, *counters, *version, *restarts])
 
