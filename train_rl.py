@@ -474,8 +474,8 @@ def agree_on_folder(settings: RunSettings, world: World) -> tuple[Path, bool]:
     """The run's folder, the same on all ranks, and whether it was not there before."""
     named = settings.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path(world.gather(str(named))[0])
-    is_new = not folder.exists()
     try:
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"--run-dir {folder}: cannot be a folder for the run ({error.strerror})") from error

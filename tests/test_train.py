@@ -458,7 +458,7 @@ def test_cuda_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_folder_that_cannot_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / (300 * "x")):
         assert f"--run-dir {folder}: cannot be a folder" in refusal(
             capsys, "--scenario", "single", "--run-dir", str(folder)
         )
