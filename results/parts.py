@@ -76,7 +76,7 @@ PARTS: dict[str, Part] = {
         "Side by side with sumo-rl and PPO",
         rival.measure,
         rival.Settings(),
-        rival.Settings(network="single", moments=(16.0,), variants=("short",), envs=2, seeds=1),
+        rival.Settings(network="single", moments=(25.0,), variants=("short",), envs=2, seeds=1),
         tables.side_by_side,
         pictures.moments,
         "At each moment the best of several settings of theirs counts. All of them are PPO with its MLP over libsumo, "

@@ -67,8 +67,8 @@ def test_variants_of_the_learner(tmp_path: Path) -> None:
 def test_side_by_side_with_ppo(tmp_path: Path) -> None:
     page = results(tmp_path, "rival")
     result = kept.read(tmp_path, ("rival",))["rival"].result
-    assert [(row["variant"], row["moment"]) for row in result["theirs"]] == [("short", 16.0)]
-    assert result["own"][-1]["moment"] == 16.0
+    assert [(row["variant"], row["moment"]) for row in result["theirs"]] == [("short", 25.0)]
+    assert result["own"][-1]["moment"] == 25.0
     for row in (*result["own"], *result["theirs"]):
         assert row["decisions"] > 0
         assert len(row["delays"]) == 1
