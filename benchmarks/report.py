@@ -7,10 +7,12 @@ from pathlib import Path
 
 from benchmarks import pictures
 from benchmarks.kept import Measured
+from benchmarks.page import Page, on_what
 from benchmarks.sections import SECTIONS
-from benchmarks.tables import paragraph, table, targets
+from benchmarks.tables import paragraph, targets
 from benchmarks.targets import Judgement, judge
 
+_PAGE = Page("benchmarks")
 _INTRODUCTION = """
 `make bench` measures everything on this page and writes it; `python -m benchmarks report` writes it again from what
 was measured. Each part is a script of its own that prints JSON: `python -m benchmarks.PART --help`. Figures are
@@ -21,19 +23,10 @@ each in a process of its own; ratios are taken within a round, and then the medi
 
 def write(folder: Path, measured: Mapping[str, Measured]) -> Path:
     """Write the page and its pictures into a folder; returns the page's path."""
-    shown = folder / "pictures"
-    shown.mkdir(parents=True, exist_ok=True)
-    for part, one in measured.items():
-        if SECTIONS[part].picture:
-            pictures.DRAW[part](shown / picture_name(part), one.result)
-    page = folder / "benchmarks.md"
-    page.write_text(text(measured), encoding="utf-8")
-    return page
-
-
-def picture_name(part: str) -> str:
-    """The file of a part's picture."""
-    return f"benchmarks-{part}.png"
+    drawn = [part for part in measured if SECTIONS[part].picture]
+    return _PAGE.write(
+        folder, text(measured), drawn, lambda part, path: pictures.DRAW[part](path, measured[part].result)
+    )
 
 
 def text(measured: Mapping[str, Measured]) -> str:
@@ -64,23 +57,9 @@ def _overview(judgements: list[Judgement]) -> list[str]:
     return [*lines, ""] if lines[-1] else lines
 
 
-def on_what(measured: Mapping[str, Measured]) -> list[str]:
-    """Machine, versions, and when each part was measured with which command; several where they differ."""
-    lines: list[str] = []
-    for title, facts in (
-        ("machine", [one.machine for one in measured.values()]),
-        ("version", [one.versions for one in measured.values()]),
-    ):
-        names = dict.fromkeys(name for fact in facts for name in fact)
-        found = [(name, ", ".join(dict.fromkeys(fact[name] for fact in facts if name in fact))) for name in names]
-        lines += table(("", title), found, words=2)
-    commands = [(f"`{one.command}`", f"{one.ended} UTC", f"{one.took:.0f} s") for one in measured.values()]
-    return [*lines, *table(("command", "ended", "took"), commands, words=2)]
-
-
 def _section(part: str, one: Measured, judgements: list[Judgement]) -> list[str]:
     section = SECTIONS[part]
     lines = [f"## {section.title}", "", paragraph(section.text), "", *targets(judgements)]
     if section.picture:
-        lines += [f"![{section.title}](pictures/{picture_name(part)})", ""]
+        lines += _PAGE.show(part, section.title)
     return [*lines, *section.tables(one.result)]

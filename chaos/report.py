@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kept import Measured
-from benchmarks.report import on_what
+from benchmarks.page import Page, on_what
 from benchmarks.tables import paragraph, table
 from chaos import pictures
 
+_PAGE = Page("reliability")
 _INTRODUCTION = """
 `make chaos` does all this to real runs and writes this page; `python -m chaos report` writes it again from what was
 seen. Each harm is a script of its own: `python -m chaos --parts NAME --seed N` repeats it, `--quick --out FOLDER` does
@@ -25,19 +26,10 @@ _FEW = 12  # numbers that are shown one by one
 
 def write(folder: Path, seen: Mapping[str, Measured]) -> Path:
     """Write the page and its pictures into a folder; returns the page's path."""
-    shown = folder / "pictures"
-    shown.mkdir(parents=True, exist_ok=True)
-    for part, one in seen.items():
-        if pictures.can_draw(part, one.result["series"]):
-            pictures.DRAW[part](shown / picture_name(part), one.result["series"])
-    page = folder / "reliability.md"
-    page.write_text(text(seen), encoding="utf-8")
-    return page
-
-
-def picture_name(part: str) -> str:
-    """The file of a harm's picture."""
-    return f"reliability-{part}.png"
+    drawn = [part for part, one in seen.items() if pictures.can_draw(part, one.result["series"])]
+    return _PAGE.write(
+        folder, text(seen), drawn, lambda part, path: pictures.DRAW[part](path, seen[part].result["series"])
+    )
 
 
 def title(part: str) -> str:
@@ -79,7 +71,7 @@ def _section(part: str, one: Measured) -> list[str]:
     ]
     lines += table(("must hold", "seen", ""), _checks(one.result["checks"]), words=3)
     if pictures.can_draw(part, one.result["series"]):
-        lines += [f"![{title(part)}](pictures/{picture_name(part)})", ""]
+        lines += _PAGE.show(part, title(part))
     return [*lines, *_figures(one.result["figures"])]
 
 

@@ -69,10 +69,10 @@ def measure(settings: Settings) -> dict[str, Any]:
                 say(str(error))
                 continue
             for snapshot in snapshots(run, settings.moments):
+                decisions = checkpoints.load(snapshot.path)["counters"]["decisions"]
                 for court in courts:
                     say(f"seed {seed}, {snapshot.wall:.0f} s: on {court.name}")
                     about = {"seed": seed, "moment": snapshot.moment, "wall": snapshot.wall, "network": court.name}
-                    decisions = checkpoints.load(snapshot.path)["counters"]["decisions"]
                     rows.append({**about, "decisions": decisions, **court.judge_checkpoint(snapshot.path)})
             runs.append({"seed": seed, "command": f"python {' '.join(run.arguments)}", "curve": curve(run.rows())})
     if not runs:

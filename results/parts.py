@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from results import ablation, learning, pictures, rival, tables, yardsticks
-from results.protocol import Row
-
-Found = Mapping[str, Row]  # what each part has found
+from results.protocol import Found, Row
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from report.curves import learning_curves
 from report.figures import COLOURS, new_figure, tidy
 from report.statistics import Summary
-from results.protocol import Row
+from results.protocol import Found, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Found = Mapping[str, Row]
 
 
 def curves(path: Path, result: Row, found: Found) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from report.statistics import Summary
 CONDITIONS = Conditions(decision_interval=10.0, yellow_time=3.0, min_green=5.0, time_to_teleport=-1.0)
 
 Row = dict[str, Any]
+Found = Mapping[str, Row]  # what each part has found
 
 
 def seeds(count: int) -> range:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.kept import Measured
-from benchmarks.report import on_what
+from benchmarks.page import Page, on_what
 from benchmarks.tables import paragraph, targets
 from benchmarks.targets import Judgement
 from results.parts import PARTS
@@ -14,6 +14,7 @@ from results.protocol import CONDITIONS
 from results.reasons import REASONS
 from results.targets import judge
 
+_PAGE = Page("results")
 _INTRODUCTION = f"""
 `make results` trains, judges and writes this page; `python -m results report` writes it again from what was found. Each
 part is a script of its own that prints JSON: `python -m results.learning --help`. Runs are what
@@ -31,19 +32,8 @@ several training runs, targets are held against their median.
 
 def write(folder: Path, measured: Mapping[str, Measured]) -> Path:
     """Write the page and its pictures into a folder; returns the page's path."""
-    shown = folder / "pictures"
-    shown.mkdir(parents=True, exist_ok=True)
     found = {part: one.result for part, one in measured.items()}
-    for part, result in found.items():
-        PARTS[part].draw(shown / picture_name(part), result, found)
-    page = folder / "results.md"
-    page.write_text(text(measured), encoding="utf-8")
-    return page
-
-
-def picture_name(part: str) -> str:
-    """The file of a part's picture."""
-    return f"results-{part}.png"
+    return _PAGE.write(folder, text(measured), found, lambda part, path: PARTS[part].draw(path, found[part], found))
 
 
 def text(measured: Mapping[str, Measured]) -> str:
@@ -59,7 +49,7 @@ def text(measured: Mapping[str, Measured]) -> str:
     for part, one in measured.items():
         lines += [f"## {PARTS[part].title}", ""]
         lines += [paragraph(PARTS[part].text), ""] if PARTS[part].text else []
-        lines += [*PARTS[part].tables(one.result), f"![{PARTS[part].title}](pictures/{picture_name(part)})", ""]
+        lines += [*PARTS[part].tables(one.result), *_PAGE.show(part, PARTS[part].title)]
     return "\n".join([*lines, "## On what", "", *on_what(measured)]).rstrip() + "\n"
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from benchmarks.targets import Judgement
-from results.protocol import Row
-
-Found = Mapping[str, Row]  # what each part has found
+from results.protocol import Found, Row
 
 _LAST = {"cologne1": 16.5, "cologne8": 17.0, "grid4x4": 30.0}  # s of delay, of the last checkpoint
 _OF_FIXED = 0.45
