@@ -15,6 +15,7 @@ from graph.topology import Topology
 
 def warm_up() -> None:
     """Decide once for the smallest network there is: one lane, and a signal that lets it go or not."""
+    signal = Signal("signal", ("G", "r"), ((0,), ()), shares=(((1.0, 0.0),), ()), movements=((), ()), leaving=())
     network = Network(
         lane_ids=("lane_0",),
         lane_length=np.ones(1, np.float32),
@@ -22,13 +23,15 @@ def warm_up() -> None:
         lane_index=np.zeros(1, np.int16),
         bounds=(0.0, 0.0, 1.0, 1.0),
         junction="",
-        signals=(Signal("signal", ("G", "r"), served=((0,), ()), movements=((), ()), leaving=()),),
+        signals=(signal,),
         fixed_signals=(),
         phase_start=np.array([0, 2], np.int32),
         phase_signal=np.zeros(2, np.int32),
         phase_lanes=np.zeros((1, 2), np.int32),
+        phase_lane_shares=np.ones((1, 2), np.float32),
         approaches=np.zeros((1, 2), np.int32),
         approach_distance=np.zeros(1, np.float32),
+        approach_stop=np.zeros(1, np.int32),
         lane_signal=np.zeros(1, np.int32),
         neighbours=np.zeros((0, 2), np.int32),
     )

@@ -28,6 +28,7 @@ class Signal:
     id: str
     greens: tuple[str, ...]
     served: tuple[tuple[int, ...], ...]  # per green phase: indices of the lanes it lets go
+    shares: tuple[tuple[tuple[float, float], ...], ...]  # per served lane: share of its ways with priority, and without
     movements: tuple[tuple[tuple[int, int], ...], ...]  # per green phase: the (lane, lane beyond) pairs it lets go
     leaving: tuple[int, ...]  # indices of the lanes on the far side
     programs: tuple[str, ...] = ()  # names of all its programs; SUMO may switch between several by the time of day
@@ -63,6 +64,9 @@ class Network:
     Roads of real cities are cut into pieces, and the last one before a stop line may be shorter than a car. So lanes
     approach a phase when they lead to a stop line that it serves, over other lanes and junctions without signals, and
     end less than 300 m before it.
+
+    A phase may let go only some of the ways on from a lane. One that it gives priority is protected; on a permissive
+    one vehicles yield to others, as when they turn left across the traffic that comes towards them.
     """
 
     lane_ids: tuple[str, ...]
@@ -76,8 +80,10 @@ class Network:
     phase_start: NDArray[np.int32]  # [S + 1]
     phase_signal: NDArray[np.int32]  # [P] the signal that owns each phase
     phase_lanes: NDArray[np.int32]  # [K, 2] (phase, lane) pairs: the phase serves the lane
+    phase_lane_shares: NDArray[np.float32]  # [K, 2] share of the lane's ways that are protected, and permissive
     approaches: NDArray[np.int32]  # [J, 2] (phase, lane) pairs: the lane leads to the phase, or is served by it
     approach_distance: NDArray[np.float32]  # [J] m from the end of that lane to the stop line
+    approach_stop: NDArray[np.int32]  # [J] into phase_lanes: the stop line that it is the distance to
     lane_signal: NDArray[np.int32]  # [L] the signal that a lane leads to, the nearest of several; -1 where none
     neighbours: NDArray[np.int32]  # [M, 2] (from, to): signals that vehicles reach one after the other
 
@@ -124,10 +130,11 @@ def read_network(client: Any) -> Network:
         for phase, lanes in enumerate(signal.served)
         for lane in lanes
     ]
+    shares = [share for signal in controllable for phase in signal.shares for share in phase]
     following = {lane: _following(client, name, lookup) for name, lane in lookup.items()}
     stops = {lane for signal in signals for lane in signal.incoming}
     ways = _ways_to(stops, following, length)
-    approaches, distance = _approaches(pairs, ways)
+    approaches, distance, stop = _approaches(pairs, ways)
     lane_signal = _nearest_signals(controllable, ways, len(lane_ids))
     return Network(
         lane_ids=lane_ids,
@@ -141,8 +148,10 @@ def read_network(client: Any) -> Network:
         phase_start=start,
         phase_signal=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
         phase_lanes=np.array(pairs, np.int32).reshape(-1, 2),
+        phase_lane_shares=np.array(shares, np.float32).reshape(-1, 2),
         approaches=approaches,
         approach_distance=distance,
+        approach_stop=stop,
         lane_signal=lane_signal,
         neighbours=_neighbours(controllable, following, length),
     )
@@ -159,6 +168,7 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
     links = client.trafficlight.getControlledLinks(name)
     movements = tuple(_movements(green, links, lookup) for green in greens)
     served = tuple(_served(green, links, lookup) for green in greens)
+    shares = tuple(_shares(green, links, lookup) for green in greens)
     leaving = {lookup[link[1]] for group in links for link in group if is_road(link[1])}
     why = ""
     if not states:
@@ -170,12 +180,25 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
     elif not any(served):
         why = "no phase serves a road lane"
     programs = tuple(logic.programID for logic in logics)
-    return Signal(name, greens, served, movements, tuple(sorted(leaving)), programs, why)
+    return Signal(name, greens, served, shares, movements, tuple(sorted(leaving)), programs, why)
 
 
 def _served(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[int, ...]:
     """The road lanes before the links that a state lets go."""
     return tuple(sorted({lookup[link[0]] for link in _going(green, links) if is_road(link[0])}))
+
+
+def _shares(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[tuple[float, float], ...]:
+    """For each lane that a state serves, the share of its ways that are green with priority, and without."""
+    ways: dict[int, list[str]] = defaultdict(list)
+    for light, group in zip(green, links, strict=False):
+        for link in group:
+            if is_road(link[0]):
+                ways[lookup[link[0]]].append(light)
+    return tuple(
+        (ways[lane].count("G") / len(ways[lane]), ways[lane].count("g") / len(ways[lane]))
+        for lane in _served(green, links, lookup)
+    )
 
 
 def _movements(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[tuple[int, int], ...]:
@@ -233,14 +256,17 @@ def _upstream(
     return distances
 
 
-def _approaches(pairs: Sequence[tuple[int, int]], ways: _Ways) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """(phase, lane) pairs and their distances, of the (phase, served lane) pairs; the shortest of several ways."""
-    nearest: dict[tuple[int, int], float] = {}
-    for phase, stop in pairs:
+def _approaches(
+    pairs: Sequence[tuple[int, int]], ways: _Ways
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    """(phase, lane) pairs, their distances, and to which of the (phase, served lane) pairs: the nearest of several."""
+    nearest: dict[tuple[int, int], tuple[float, int]] = {}
+    for number, (phase, stop) in enumerate(pairs):
         for lane, distance in ways[stop].items():
-            nearest[phase, lane] = min(distance, nearest.get((phase, lane), distance))
+            nearest[phase, lane] = min((distance, number), nearest.get((phase, lane), (distance, number)))
     found = sorted(nearest)
-    return np.array(found, np.int32).reshape(-1, 2), np.array([nearest[pair] for pair in found], np.float32)
+    distances, stops = zip(*(nearest[pair] for pair in found), strict=True) if found else ((), ())
+    return np.array(found, np.int32).reshape(-1, 2), np.array(distances, np.float32), np.array(stops, np.int32)
 
 
 def _nearest_signals(signals: Sequence[Signal], ways: _Ways, lanes: int) -> NDArray[np.int32]:

@@ -76,6 +76,7 @@ def build(frames: Frames, topology: Topology, radius: float) -> Graphs:
         topology.lane_phase_start,
         topology.lane_phases,
         topology.lane_distance,
+        topology.lane_shares,
         topology.phase_start,
         topology.phase_lanes,
         float(radius),
@@ -115,6 +116,7 @@ def _build(  # type: ignore[no-untyped-def]
     lane_phase_start,
     lane_phases,
     lane_distance,
+    lane_shares,
     phase_start,
     phase_lanes,
     radius,
@@ -125,7 +127,9 @@ def _build(  # type: ignore[no-untyped-def]
         _vehicle_features(table, lanes, lane_feature, bounds),
         _vehicle_edges(table, offsets, radius),
         _phase_features(shown, elapsed, allowed, phase_start, phase_lanes),
-        _phase_edges(table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance),
+        _phase_edges(
+            table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance, lane_shares
+        ),
     )
 
 
@@ -307,13 +311,16 @@ def _by_bucket(frame, cell_x, cell_y, mask):  # type: ignore[no-untyped-def]
 
 @compiled
 def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type: ignore[no-untyped-def]
-    """Features of the phase nodes, [N * P, 4]."""
+    """Features of the phase nodes, [N * P, 6]."""
     frames, signals, phases = len(shown), len(phase_start) - 1, len(phase_lanes)
-    features = np.zeros((frames * phases, 4), np.float32)
+    features = np.zeros((frames * phases, 6), np.float32)
     for n in range(frames):
         for phase in range(phases):
-            features[n * phases + phase, 2] = phase_lanes[phase]
-            features[n * phases + phase, 3] = allowed[n, phase]
+            row = n * phases + phase
+            features[row, 2] = phase_lanes[phase, 0]
+            features[row, 3] = phase_lanes[phase, 1]
+            features[row, 4] = phase_lanes[phase, 2]
+            features[row, 5] = allowed[n, phase]
         for s in range(signals):
             if not 0 <= shown[n, s] < phase_start[s + 1] - phase_start[s]:
                 raise IndexError("a signal shows a phase that it does not have")
@@ -325,9 +332,9 @@ def _phase_features(shown, elapsed, allowed, phase_start, phase_lanes):  # type:
 
 @compiled
 def _phase_edges(  # type: ignore[no-untyped-def]
-    table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance
+    table, lanes, offsets, lane_length, lane_feature, lane_phase_start, lane_phases, lane_distance, lane_shares
 ):
-    """Edges from each vehicle to the phases that its lane approaches: ends [K, 2], features [K, 4], offsets [N + 1]."""
+    """Edges from each vehicle to the phases that its lane approaches: ends [K, 2], features [K, 6], offsets [N + 1]."""
     frames = len(offsets) - 1
     edge_offsets = np.zeros(frames + 1, np.int64)
     for n in range(frames):
@@ -337,7 +344,7 @@ def _phase_edges(  # type: ignore[no-untyped-def]
                 serving += lane_phase_start[lanes[v] + 1] - lane_phase_start[lanes[v]]
         edge_offsets[n + 1] = edge_offsets[n] + serving
     ends = np.empty((edge_offsets[frames], 2), np.int32)
-    features = np.empty((edge_offsets[frames], 4), np.float32)
+    features = np.empty((edge_offsets[frames], 6), np.float32)
     at = 0
     for n in range(frames):
         for v in range(offsets[n], offsets[n + 1]):
@@ -354,5 +361,7 @@ def _phase_edges(  # type: ignore[no-untyped-def]
                 features[at, 1] = _clipped(arrival / _ARRIVAL_LIMIT, 0.0, 1.0)
                 features[at, 2] = min(table[v, WAITING] / _WAITING_SCALE, _WAITING_LIMIT)
                 features[at, 3] = lane_feature[lane]
+                features[at, 4] = lane_shares[k, 0]
+                features[at, 5] = lane_shares[k, 1]
                 at += 1
     return ends, features, edge_offsets

@@ -25,10 +25,10 @@ class Graphs:
     vehicles: NDArray[np.float32]  # [V, 9]
     vehicle_edges: NDArray[np.int32]  # [E, 2] (source vehicle, target vehicle)
     vehicle_edge_features: NDArray[np.float32]  # [E, 4]
-    phases: NDArray[np.float32]  # [P, 4]
+    phases: NDArray[np.float32]  # [P, 6]
     phase_signal: NDArray[np.int32]  # [P] signal within the frame
     phase_edges: NDArray[np.int32]  # [K, 2] (vehicle, phase)
-    phase_edge_features: NDArray[np.float32]  # [K, 4]
+    phase_edge_features: NDArray[np.float32]  # [K, 6]
     signal_start: NDArray[np.int32]  # [S] first phase of each signal, within the frame
     signal_edges: NDArray[np.int32]  # [M, 2] (from, to)
 

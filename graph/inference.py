@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from envs.compiled import compiled
 from graph.graphs import Graphs
 from graph.policy import PolicyShape, parameter_shapes
-from graph.schema import PHASE_FEATURES
+from graph.schema import ALLOWED
 
-_ALLOWED = PHASE_FEATURES.index("allowed")
-assert _ALLOWED == 3  # compiled in: numba keeps what it has compiled until this very file changes
+assert ALLOWED == 5  # compiled in: numba keeps what it has compiled until this very file changes
 
 
 class ActingPolicy:
@@ -186,17 +185,24 @@ def _log_probs(  # type: ignore[no-untyped-def]
     matrix, bias, at = _layer(weights, at, hidden, 1)
     scores = _linear(state, matrix, bias)[:, 0].copy()
     for p in range(len(phases)):
-        if not phases[p, _ALLOWED] > 0.5:
+        if not phases[p, ALLOWED] > 0.5:
             scores[p] = -np.inf
     return _log_softmax(scores, signal, signal_offsets[frames])
 
 
 @compiled
 def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
-    """Add to row ``target`` of ``heard`` what ``source`` says over edge ``e``."""
+    """Add to row ``target`` of ``heard`` what ``source`` says over edge ``e``, which has four features, or six."""
     a, b, c, d = features[e, 0], features[e, 1], features[e, 2], features[e, 3]
+    if len(edge) == 4:
+        for o in range(said.shape[1]):
+            message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
+            heard[target, o] += max(message, np.float32(0.0))
+        return
+    f, g = features[e, 4], features[e, 5]
     for o in range(said.shape[1]):
         message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
+        message += f * edge[4, o] + g * edge[5, o]
         heard[target, o] += max(message, np.float32(0.0))
 
 

@@ -104,7 +104,7 @@ class SignalPolicy(nn.Module):
         for layer in self.phase_rounds:
             phases = layer(phases, graph)
         scores = self.score(phases).squeeze(1).float()
-        allowed = graph.phases[:, schema.PHASE_FEATURES.index("allowed")] > 0.5
+        allowed = graph.phases[:, schema.ALLOWED] > 0.5
         scores = scores.masked_fill(~allowed, -torch.inf)
         signals = len(graph.signal_start)
         pooled = torch.cat(

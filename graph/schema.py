@@ -19,9 +19,13 @@ VEHICLE_FEATURES = (
 )
 # A vehicle as another one sees it: source relative to target, in the target's frame of reference.
 VEHICLE_EDGE_FEATURES = ("along", "across", "relative_speed", "time_to_collision")
-PHASE_FEATURES = ("shown", "elapsed", "lanes", "allowed")
-# A vehicle as a phase that would let it go sees it.
-PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane")
+# Of the lanes that a phase serves: how many, how many of them it gives priority, and how many have to yield. Of two
+# phases that serve the same lanes, these alone tell which one lets everybody go and which one those who turn left.
+PHASE_FEATURES = ("shown", "elapsed", "lanes", "protected", "permissive", "allowed")
+ALLOWED = PHASE_FEATURES.index("allowed")
+# A vehicle as a phase that would let it go sees it; of the ways on from the stop line, the shares that the phase gives
+# priority, and that have to yield.
+PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane", "protected", "permissive")
 TIME_FEATURES = ("sin", "cos")  # of the time of day
 
 LANES = 4.0  # the unit of lane indices and of numbers of lanes

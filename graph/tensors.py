@@ -24,12 +24,12 @@ class GraphTensors:
     vehicle_source: Tensor  # [E]
     vehicle_target: Tensor  # [E]
     vehicle_edge_features: Tensor  # [E, 4]
-    phases: Tensor  # [P, 4]
+    phases: Tensor  # [P, 6]
     phase_frame: Tensor  # [P] the frame of each phase
     phase_signal: Tensor  # [P] the signal of each phase
     served_vehicle: Tensor  # [K] vehicle ends of the edges from vehicles to phases
     serving_phase: Tensor  # [K] their phase ends
-    phase_edge_features: Tensor  # [K, 4]
+    phase_edge_features: Tensor  # [K, 6]
     signal_start: Tensor  # [S] first phase of each signal
     signal_source: Tensor  # [M]
     signal_target: Tensor  # [M]

@@ -35,10 +35,11 @@ class Topology:
     bounds: tuple[float, float, float, float]  # x min, y min, x max, y max in m
     lane_length: NDArray[np.float32]  # [L] m
     lane_feature: NDArray[np.float32]  # [L] index from the right, scaled
-    lane_phase_start: NDArray[np.int64]  # [L + 1] into lane_phases and lane_distance
+    lane_phase_start: NDArray[np.int64]  # [L + 1] into the three below
     lane_phases: NDArray[np.int32]  # [K] the phases that each lane approaches, lane by lane
     lane_distance: NDArray[np.float32]  # [K] m from the end of the lane to the stop line
-    phase_lanes: NDArray[np.float32]  # [P] how many lanes each phase serves, scaled
+    lane_shares: NDArray[np.float32]  # [K, 2] share of the ways on from there that are protected, and permissive
+    phase_lanes: NDArray[np.float32]  # [P, 3] how many lanes each phase serves, protects and permits, scaled
     phase_signal: NDArray[np.int32]  # [P]
     phase_start: NDArray[np.int32]  # [S + 1]
     signal_edges: NDArray[np.int32]  # [M, 2] (from, to)
@@ -71,6 +72,7 @@ class Topology:
         """Lay out a network."""
         phases, lanes = network.approaches.T
         served = network.phase_lanes[:, 0]
+        protected, permissive = network.phase_lane_shares.T
         by_lane = np.argsort(lanes, kind="stable")
         per_lane = np.bincount(lanes, minlength=len(network.lane_ids))
         return cls(
@@ -80,7 +82,11 @@ class Topology:
             lane_phase_start=np.concatenate([[0], np.cumsum(per_lane)]),
             lane_phases=phases[by_lane],
             lane_distance=network.approach_distance[by_lane],
-            phase_lanes=(np.bincount(served, minlength=network.num_phases) / LANES).astype(np.float32),
+            lane_shares=network.phase_lane_shares[network.approach_stop[by_lane]],
+            phase_lanes=np.stack(
+                [np.bincount(served, each, network.num_phases) for each in (None, protected, permissive)], axis=1
+            ).astype(np.float32)
+            / np.float32(LANES),
             phase_signal=network.phase_signal,
             phase_start=network.phase_start,
             signal_edges=network.neighbours,

@@ -47,9 +47,11 @@ def movements(network: Network) -> NDArray[np.int64]:
 class MaxWave:
     """Longest queue first: show the green phase with the most vehicles that wait or arrive within 50 m of it.
 
-    Where phases draw, the present one stays. (Ault and Sharon 2021, "Reinforcement Learning Benchmarks for Traffic
-    Signal Control", where it is called MaxWave, after the state "wave" of Chu et al. 2019, "Multi-Agent Deep
-    Reinforcement Learning for Large-Scale Traffic Signal Control")
+    Where phases draw, that with the most ways on wins, and of several the present one: two phases may serve the same
+    lanes, and one of them only those who turn left.
+    (Ault and Sharon 2021, "Reinforcement Learning Benchmarks for Traffic Signal Control", where it is called MaxWave,
+    after the state "wave" of Chu et al. 2019, "Multi-Agent Deep Reinforcement Learning for Large-Scale Traffic Signal
+    Control")
     """
 
     _reach = 50.0  # m before the stop line
@@ -58,11 +60,13 @@ class MaxWave:
         """Install the programs that show what is asked for."""
         session.install(task.programs)
         self._network = session.network
+        ways = np.bincount(movements(session.network)[:, 0], minlength=session.network.num_phases)
+        self._breadth = ways / (2 * ways.max())  # [P] less than one vehicle
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         """The phase of each signal that most vehicles are close to."""
         close = _close_to_phases(frame, self._network, self._reach)
-        return _highest(close, frame, self._network)
+        return _highest(close + self._breadth, frame, self._network)
 
 
 class SelfOrganizing:

@@ -358,7 +358,7 @@ def test_one_that_shows_no_sign_of_life_is_replaced_and_says_where_it_was(site: 
     site.pool._stall_limit = 3.0  # only now: starting takes its time on a busy machine
     victims = site.pids(1)
     os.kill(victims[0], signal.SIGSTOP)
-    assert_gone(victims, 3.0)
+    assert_gone(victims)
     audit.read_until(lambda: site.rows()[1]["restarts"] == 1, "its end")
     site.pool._stall_limit = 20.0
     audit.read_until(lambda: site.rows()[1]["state"] == "running", "another one")

@@ -131,7 +131,9 @@ def test_max_wave_shows_the_phase_that_a_slow_loop_over_vehicles_finds(session: 
     for frame in run(controller, session, seconds=600):
         wanted = controller.act(frame)
         for s, counts in enumerate(slow_counts(session, reach=50.0)):
-            best = [phase for phase, count in enumerate(counts) if count == max(counts)]
+            movements = session.network.signals[s].movements
+            ranks = [(count, len(movements[phase])) for phase, count in enumerate(counts)]
+            best = [phase for phase, rank in enumerate(ranks) if rank == max(ranks)]
             assert wanted[s] == (frame.shown[s] if frame.shown[s] in best else best[0])
             switches += wanted[s] != frame.shown[s]
     assert switches >= 20
@@ -282,7 +284,8 @@ def crossing(movements: tuple[tuple[tuple[int, int], ...], ...]) -> Network:
     """A signal before roads a (two lanes) and b, with roads x and y beyond it; a phase per group of movements."""
     names = ("a_0", "a_1", "b_0", "x_0", "y_0")
     served = tuple(tuple(sorted({before for before, _ in pairs})) for pairs in movements)
-    signal = Signal("s", tuple("G" * (n + 1) for n in range(len(movements))), served, movements, (3, 4))
+    shares = tuple(tuple((1.0, 0.0) for _ in lanes) for lanes in served)
+    signal = Signal("s", tuple("G" * (n + 1) for n in range(len(movements))), served, shares, movements, (3, 4))
     nothing, five = np.empty((0, 2), np.int32), np.ones(5, np.float32)
     return Network(
         lane_ids=names,
@@ -296,8 +299,10 @@ def crossing(movements: tuple[tuple[tuple[int, int], ...], ...]) -> Network:
         phase_start=np.array([0, len(movements)], np.int32),
         phase_signal=np.zeros(len(movements), np.int32),
         phase_lanes=np.array([(p, lane) for p, lanes in enumerate(served) for lane in lanes], np.int32),
+        phase_lane_shares=np.ones((sum(map(len, served)), 2), np.float32),
         approaches=nothing,
         approach_distance=np.empty(0, np.float32),
+        approach_stop=np.empty(0, np.int32),
         lane_signal=np.full(5, -1, np.int32),
         neighbours=nothing,
     )

@@ -75,6 +75,30 @@ def test_served_and_leaving_lanes_are_those_of_the_links(pair: tuple[Network, An
         assert {network.lane_ids[lane] for lane in signal.leaving} == {after.getID() for _, after, _ in links}
 
 
+def test_shares_are_those_of_the_links_of_each_lane(pair: tuple[Network, Any]) -> None:
+    network, net = pair
+    rows = iter(network.phase_lane_shares)
+    for signal in network.signals:
+        links = net.getTLS(signal.id).getConnections()
+        for green, served in zip(signal.greens, signal.served, strict=True):
+            for lane in served:
+                own = [green[link] for before, _, link in links if before.getID() == network.lane_ids[lane]]
+                expected = [own.count("G") / len(own), own.count("g") / len(own)]
+                assert next(rows).tolist() == pytest.approx(expected)
+    assert next(rows, None) is None
+
+
+def test_no_two_phases_of_a_signal_look_alike(pair: tuple[Network, Any]) -> None:
+    """On which lanes they serve alone they would: one for everybody, and one for those of them who turn left."""
+    network, _ = pair
+    looks: dict[int, list[tuple[float, ...]]] = {phase: [] for phase in range(network.num_phases)}
+    for (phase, lane), shares in zip(network.phase_lanes, network.phase_lane_shares, strict=True):
+        looks[phase].append((lane, *shares))
+    for start, end in pairwise(network.phase_start):
+        own = [tuple(looks[phase]) for phase in range(start, end)]
+        assert len(set(own)) == len(own)
+
+
 def test_phases_are_numbered_through(pair: tuple[Network, Any]) -> None:
     network, _ = pair
     phases = [(s, served) for s, signal in enumerate(network.signals) for served in signal.served]
@@ -147,6 +171,12 @@ def test_approaches_are_the_lanes_that_lead_to_a_stop_line(pair: tuple[Network, 
     assert found.keys() == expected.keys()
     for key, metres in expected.items():
         assert found[key] == pytest.approx(metres, abs=0.1)
+    for (phase, lane), metres, row in zip(
+        network.approaches, network.approach_distance, network.approach_stop, strict=True
+    ):
+        serving, stop = network.phase_lanes[row]
+        assert serving == phase
+        assert ways[names[stop]][names[lane]] == pytest.approx(metres, abs=0.1)
     for number, name in enumerate(names):
         distances = [min(ways[names[stop]].get(name, np.inf) for stop in signal.incoming) for signal in network.signals]
         signal = network.lane_signal[number]

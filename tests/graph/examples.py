@@ -38,8 +38,10 @@ def make_network(seed: int, signals: int = 3, lanes: int = 14) -> Network:
         phase_start=phase_start,
         phase_signal=np.repeat(np.arange(signals), counts).astype(np.int32),
         phase_lanes=np.argwhere(served).astype(np.int32),
+        phase_lane_shares=generator.uniform(0, 0.5, (served.sum(), 2)).astype(np.float32),
         approaches=np.argwhere(approached).astype(np.int32),
         approach_distance=distance[approached].astype(np.float32),
+        approach_stop=generator.integers(0, served.sum(), approached.sum(), np.int32),
         lane_signal=generator.integers(-1, signals, lanes, np.int32),
         neighbours=np.array(neighbours, np.int32).reshape(-1, 2),
     )

@@ -11,6 +11,7 @@ from graph.acting import stack
 from graph.batch import Batch, make_batch
 from graph.build import build
 from graph.graphs import Graphs
+from graph.schema import ALLOWED
 from graph.tensors import GraphTensors
 from graph.topology import Topology
 from tests.graph.examples import make_decision, make_fragment, make_frames, make_network, write_fragment
@@ -121,4 +122,4 @@ def test_networks_of_different_sizes_share_a_batch() -> None:
     assert batch.maps.tolist() == [0] * SIGNALS + [1] * 5
     chosen = batch.graph.phase_signal[batch.phase_rows]
     assert (chosen == batch.signal_rows[:-1])[batch.valid].all()
-    assert (batch.graph.phases[batch.phase_rows][:, SIGNALS:, 3][:2] == 1).all(), "a phase that was not allowed"
+    assert (batch.graph.phases[batch.phase_rows][:, SIGNALS:, ALLOWED][:2] == 1).all(), "a phase that was not allowed"

@@ -70,13 +70,17 @@ def slow_edge(source: NDArray, target: NDArray, radius: float) -> list[float]:
 
 
 def slow_approach(network: Network, row: NDArray, lane: int, phase: int) -> list[float]:
-    (beyond,) = network.approach_distance[(network.approaches == [phase, lane]).all(axis=1)]
+    (place,) = np.flatnonzero((network.approaches == [phase, lane]).all(axis=1))
+    beyond = network.approach_distance[place]
+    protected, permissive = network.phase_lane_shares[network.approach_stop[place]]
     distance = network.lane_length[lane] - row[LANE_POSITION] + beyond
     return [
         min(max(distance / 100, 0.0), 5.0),
         min(max(distance / max(row[SPEED], 0.5) / 60, 0.0), 1.0),
         min(row[WAITING] / 60, 5.0),
         network.lane_index[lane] / 4,
+        protected,
+        permissive,
     ]
 
 
@@ -172,7 +176,7 @@ def test_edges_from_vehicles_to_phases(counts: list[int], seed: int) -> None:
         features = [
             slow_approach(network, frame.vehicles[vehicle], frame.lanes[vehicle], phase) for vehicle, phase in ends
         ]
-        close(owned(graphs, "phase_edge_features", n), features, 4)
+        close(owned(graphs, "phase_edge_features", n), features, 6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -186,9 +190,10 @@ def test_phases_signals_and_time(counts: list[int], seed: int) -> None:
         for phase, signal in enumerate(network.phase_signal):
             shown = phase - network.phase_start[signal] == frame.shown[signal]
             elapsed = min(max(frame.elapsed[signal] / 60, -1.0), 3.0) if shown else 0.0
-            lanes = sum(served == phase for served, _ in network.phase_lanes)
-            expected.append([float(shown), elapsed, lanes / 4, float(frame.allowed[phase])])
-        close(owned(graphs, "phases", n), expected, 4)
+            shares = network.phase_lane_shares[network.phase_lanes[:, 0] == phase]
+            lanes = [len(shares) / 4, *shares.sum(0) / 4]
+            expected.append([float(shown), elapsed, *lanes, float(frame.allowed[phase])])
+        close(owned(graphs, "phases", n), expected, 6)
         assert owned(graphs, "phase_signal", n).tolist() == network.phase_signal.tolist()
         assert owned(graphs, "signal_start", n).tolist() == network.phase_start[:-1].tolist()
         assert owned(graphs, "signal_edges", n).tolist() == network.neighbours.tolist()

@@ -11,6 +11,7 @@ from graph.acting import stack
 from graph.build import build
 from graph.graphs import Graphs
 from graph.policy import PolicyShape, SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, sum_by
+from graph.schema import ALLOWED
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network
@@ -44,7 +45,7 @@ def test_shapes_and_probabilities() -> None:
     signals = len(tensors.signal_start)
     assert log_probs.shape == (len(tensors.phases),)
     assert values.shape == (signals,)
-    allowed = tensors.phases[:, 3] > 0.5
+    allowed = tensors.phases[:, ALLOWED] > 0.5
     assert not allowed.all()
     assert (log_probs[~allowed] == -torch.inf).all()
     assert torch.isfinite(log_probs[allowed]).all()

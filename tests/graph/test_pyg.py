@@ -64,7 +64,7 @@ def test_pyg_layers_run_on_it() -> None:
     convolution = HeteroConv(
         {
             ("vehicle", "near", "vehicle"): GINEConv(nn.Linear(9, 8), edge_dim=4),
-            ("vehicle", "approaches", "phase"): SAGEConv((9, 4), 8),
+            ("vehicle", "approaches", "phase"): SAGEConv((9, 6), 8),
         }
     )
     batch = collate(make_graphs([4, 0, 7]))

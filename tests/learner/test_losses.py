@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graph.batch import Batch
+from graph.schema import ALLOWED
 from learner.losses import LossWeights, actor_critic_loss, masked_mean, normalised, variance
 from tests.learner.examples import make_batch, make_policy
 
@@ -107,7 +108,7 @@ def assert_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
 
 def test_padding_has_no_influence() -> None:
     batch = make_batch(0, (6, 1, 3))
-    forbidden = int(torch.nonzero(batch.graph.phases[:, 3] < 0.5)[0])
+    forbidden = int(torch.nonzero(batch.graph.phases[:, ALLOWED] < 0.5)[0])
     garbage = replace(
         batch,
         log_probs=torch.where(batch.valid, batch.log_probs, torch.nan),
