@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from collectors.jams import GRIDLOCK
 from collectors.plan import RESERVED_SEEDS
 from envs.controllers import CLASSICAL
+from envs.jams import GRIDLOCK
 from report.film import FRAMES_PER_SECOND
 
 SETTINGS = ("backend", "decision_interval", "yellow_time", "min_green", "episode_seconds", "time_to_teleport")

@@ -52,6 +52,10 @@ class EnvSettings(_Record):
     time_to_teleport: float = Field(
         -1.0, ge=-1, description="Seconds until SUMO takes a stuck vehicle out of the way; -1: never."
     )
+    gridlock: Literal["ends", "stays"] = Field(
+        "ends",
+        description="Whether a training episode ends as soon as it is gridlocked, or stays until its time is over.",
+    )
     demand_scale: str = Field(
         "1",
         description="Factor on the number of vehicles; a range, as 0.8:1.2, is drawn from anew for each episode.",
@@ -156,7 +160,7 @@ class PolicySettings(_Record):
 class LearnerSettings(_Record):
     """How the policy learns."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="Step size of Adam.")
+    learning_rate: float = Field(3e-3, gt=0, description="Step size of Adam.")
     discount: float = Field(0.95, ge=0, le=1, description="Worth of a reward one decision later.")
     batch_fragments: int = Field(8, ge=1, description="Fragments in one batch.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients are summed into one optimizer step.")

@@ -22,12 +22,12 @@ from arguments import SETTINGS, UsageError, parse
 from collectors.episodes import Conditions, show_episode
 from collectors.errors import EvaluationError
 from collectors.evaluation import evaluate, record
-from collectors.jams import GRIDLOCK
 from collectors.measures import COURSE_BIN, Episode
 from collectors.policies import Policy
 from envs.backends import open_window
 from envs.controllers import CLASSICAL
 from envs.errors import ScenarioError, SumoError, SumoMissingError
+from envs.jams import GRIDLOCK
 from envs.network import Network
 from envs.recording import Lens, Recording
 from envs.scenarios import Scenario, find

@@ -417,7 +417,7 @@ class Run:
         if not self.world.is_first or not self.settings.run.eval_seeds or stop.requested:
             return
         env = self.settings.env
-        in_training = {"demand_scale", "departure_jitter"}  # what is evaluated is the scenario as it is
+        in_training = {"demand_scale", "departure_jitter", "gridlock"}  # what is evaluated is the scenario as it is
         table = ClosingTable(
             Policy.of("policy", self.learner.average, self.plan.radius),
             Conditions(**env.model_dump(exclude={"scenario", "task", "reward", *in_training})),

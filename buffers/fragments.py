@@ -14,7 +14,18 @@ from buffers.errors import BrokenOrderError, SharedMemoryError
 from buffers.layout import Layout
 
 VEHICLE_COLUMNS = 8  # of a frame's vehicle table
-SUMMARY = ("return", "delay", "queue", "waiting_time", "throughput", "teleports", "collisions", "cost", "seconds")
+SUMMARY = (
+    "return",
+    "delay",
+    "queue",
+    "waiting_time",
+    "throughput",
+    "teleports",
+    "collisions",
+    "gridlocked",
+    "cost",
+    "seconds",
+)
 
 HEAD = np.dtype(
     [
@@ -24,7 +35,7 @@ HEAD = np.dtype(
         ("first", "i8"),  # which decision of its episode the first one is
         ("version", "i8"),  # of the weights that acted
         ("terminated", "?"),  # the last frame is a terminal state: its value is zero
-        ("truncated", "?"),  # the time window ended: its value counts
+        ("truncated", "?"),  # the episode ended, but not because of what it is in: its value counts
         ("summary", "f8", (len(SUMMARY),)),  # of the episode, when it ended here
         ("checksum", "u4"),  # of all that was written; 0: none
     ]

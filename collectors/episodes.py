@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from collectors.jams import JamWatch
 from collectors.measures import Episode, measure
 from collectors.policies import Policy, make_controller, name_of
 from envs.backends import open_session
 from envs.errors import ScenarioError
+from envs.jams import JamWatch, LightWatch
 from envs.network import Network
 from envs.recording import Camera, Lens, Recording
 from envs.scenarios import Scenario
@@ -57,9 +57,9 @@ def run_episode(
     window = conditions.window(scenario)
     with tempfile.TemporaryFile() as file:
         with closing(_open(scenario, network, conditions, trip_options(file))) as session:
-            watch = JamWatch(session)
-            last = _drive(session, recipe, seed, conditions, window[1], watch.look)
-            totals, gridlocked = session.totals(), watch.gridlocked(last)
+            jams = JamWatch(session.network)
+            last = _drive(session, recipe, seed, conditions, window[1], LightWatch(session, jams).look)
+            totals, gridlocked = session.totals(), jams.gridlocked(last)
             session.finish()
         trips = read_trips(file)
     if not trips.departed.any():

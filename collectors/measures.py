@@ -22,7 +22,7 @@ class Episode:
 
     ``queue`` is the mean number of standing vehicles, ``throughput`` vehicles that arrived per hour,
     ``worst_waiting`` the longest time (s) that a vehicle stood in all. ``gridlocked`` is what
-    ``collectors.jams.GRIDLOCK`` says. ``course`` is the mean delay (s) of all vehicles that meant to depart in each
+    ``envs.jams.GRIDLOCK`` says. ``course`` is the mean delay (s) of all vehicles that meant to depart in each
     five minutes from the beginning on, None where there is none. ``wall`` is how long the episode took, s.
     """
 

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from envs.backends import open_session
 from envs.errors import ScenarioError, SumoError
+from envs.jams import JamWatch
 from envs.network import Network
 from envs.scenarios import Scenario
 from envs.session import SPEED, WAITING, Session
 from envs.signals import HALTING, Frame, SignalControl
 from envs.variation import Variation
+
+GRIDLOCK_MAY = ("ends", "stays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Outcome:
     """What came of one decision.
 
     ``frame`` is the successor; ``rewards`` and ``costs`` are float32 [S]. ``truncated`` marks the end of the time
-    window; signal control has no terminal state, so ``terminated`` stays False.
+    window, or of an episode that a gridlock has ended; signal control has no terminal state, so ``terminated`` stays
+    False.
     """
 
     frame: Frame
@@ -40,7 +44,8 @@ class Simulation:
     scenario's own time window; ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that
     SUMO may take to answer and to load the scenario. Each episode draws from its seed by which factor it has more
     vehicles, from ``demand_scale`` ("0.8:1.2", or a single one), and how much later each of these departs, up to
-    ``departure_jitter``.
+    ``departure_jitter``. With ``gridlock`` "ends" an episode is over as soon as it is gridlocked (``envs.jams``): what
+    is left of it would take long and teach nothing; with "stays" it lasts until its time is over.
 
     Raises ``ScenarioError`` for a network with no signal to control, ``SumoError`` when SUMO fails, and ``ValueError``
     for a scale or a jitter that cannot be.
@@ -59,12 +64,15 @@ class Simulation:
         time_to_teleport: float = -1.0,
         demand_scale: float | str = 1.0,
         departure_jitter: float = 0.0,
+        gridlock: str = "stays",
         network: Network | None = None,
         extra_options: Sequence[str] = (),
         step_limit: float = 60.0,
         start_limit: float = 60.0,
     ) -> None:
         self.scenario = scenario
+        if gridlock not in GRIDLOCK_MAY:
+            raise ValueError(f"gridlock {gridlock!r}: must be one of {', '.join(GRIDLOCK_MAY)}")
         variation = Variation.of(demand_scale, departure_jitter)
         self.end = scenario.end if episode_seconds is None else min(scenario.end, scenario.begin + episode_seconds)
         self._interval = decision_interval
@@ -76,6 +84,8 @@ class Simulation:
             self.close()
             raise ScenarioError(no_signals(scenario, self.network))
         self.task = SignalControl(self.network, yellow_time, min_green, reward)
+        self._jams = JamWatch(self.network)
+        self._ends_early = gridlock == "ends"
 
     def reset(self, seed: int) -> Frame:
         """Begin an episode; ``seed`` decides everything random in it."""
@@ -83,6 +93,8 @@ class Simulation:
         self.session.install(self.task.programs)
         self._snapshot = self.session.observe()
         self.task.begin(self._snapshot.time)
+        self._jams.begin()
+        self._gridlocked = False
         self._costs = np.zeros(len(self.network.signals), np.float32)  # of the last decision
         self._returns = np.zeros(len(self.network.signals))  # sums of rewards so far
         return self.task.frame(self._snapshot)
@@ -97,12 +109,16 @@ class Simulation:
         snapshot = self._snapshot = self.session.receive()
         rewards, self._costs = self.task.rewards(snapshot), self.task.costs(snapshot)
         self._returns += rewards
-        return Outcome(self.task.frame(snapshot), rewards, self._costs, False, self.ended)
+        frame = self.task.frame(snapshot)
+        green = self.network.phase_start[:-1] + frame.shown
+        self._jams.see(green[frame.elapsed >= 0.0], snapshot.time)
+        self._gridlocked = self._jams.gridlocked(snapshot)
+        return Outcome(frame, rewards, self._costs, False, self.ended)
 
     @property
     def ended(self) -> bool:
-        """Whether the time window is over."""
-        return self._snapshot.time >= self.end - 1e-6
+        """Whether the time window is over, or a gridlock has ended the episode."""
+        return self._snapshot.time >= self.end - 1e-6 or (self._ends_early and self._gridlocked)
 
     def info(self) -> dict[str, float]:
         """The episode so far in numbers; asks SUMO, so that it is not for every decision of a collector.
@@ -110,8 +126,8 @@ class Simulation:
         ``delay``: mean time loss plus departure delay of the vehicles that have arrived so far (s, 0 before the first
         one does); at the end of the episode those still under way count too; ``queue``: standing vehicles;
         ``waiting_time``: their mean waiting time (s); ``throughput``: vehicles arrived; ``running``,
-        ``waiting_to_depart``: vehicles; ``teleports``, ``collisions``; ``cost`` of the last decision; ``return``: sum
-        of all rewards so far.
+        ``waiting_to_depart``: vehicles; ``teleports``, ``collisions``; ``gridlocked``: 1 where it is; ``cost`` of the
+        last decision; ``return``: sum of all rewards so far.
         """
         totals = self.session.totals()
         vehicles = self._snapshot.vehicles
@@ -127,6 +143,7 @@ class Simulation:
             "waiting_to_depart": totals["waiting_to_depart"],
             "teleports": totals["teleports"],
             "collisions": totals["collisions"],
+            "gridlocked": float(self._gridlocked),
             "cost": float(self._costs.sum()),
             "return": float(self._returns.sum()),
         }

@@ -25,6 +25,7 @@ from results.protocol import Court, Row
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "as it is": (),
+    "a third of the step size": ("--learning-rate", "1e-3"),
     "one step per update": ("--reuse", "1"),
     "eight steps per update": ("--reuse", "8"),
     "no clip of the ratio": ("--ratio-clip", "1e9"),

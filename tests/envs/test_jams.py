@@ -8,8 +8,10 @@ import pytest
 from collectors.episodes import Conditions, run_episode
 from collectors.measures import Episode
 from envs.controllers import CLASSICAL, FixedTime, MaxPressure
+from envs.scenarios import find
 from envs.session import Session
 from envs.signals import Frame, SignalControl
+from envs.simulation import Simulation
 from tests.support.plans import single
 
 
@@ -54,3 +56,47 @@ def test_nor_are_roads_that_never_see_green(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.worst_waiting > 1000
     assert found.queue > 30, "many must stand"
     assert not found.gridlocked
+
+
+def drive(gridlock: str, seconds: float = 1800.0) -> tuple[float, dict[str, float]]:
+    """An env whose roads lead nowhere from the tenth minute on: when the episode ended, and what is said of it."""
+    simulation = Simulation(find("single"), episode_seconds=seconds, gridlock=gridlock)
+    try:
+        frame = simulation.reset(1)
+        network, client = simulation.network, simulation.session.client
+        while True:
+            if frame.time - simulation.scenario.begin == 600.0:
+                for lane in network.signals[0].leaving:
+                    client.lane.setMaxSpeed(network.lane_ids[lane], 0.001)
+            simulation.send([int(frame.time) // 30 % len(network.signals[0].greens)])
+            outcome = simulation.receive()
+            frame = outcome.frame
+            if outcome.truncated:
+                assert not outcome.terminated
+                return frame.time - simulation.scenario.begin, simulation.info()
+    finally:
+        simulation.close()
+
+
+def test_an_episode_ends_once_it_is_gridlocked() -> None:
+    seconds, info = drive("ends")
+    assert 800.0 <= seconds < 1500.0, "a jam is one after five minutes"
+    assert info["gridlocked"] == 1.0
+    assert info["queue"] >= 10.0
+
+
+def test_or_stays_until_its_time_is_over() -> None:
+    seconds, info = drive("stays")
+    assert seconds == 1800.0
+    assert info["gridlocked"] == 1.0
+
+
+def test_one_that_moves_is_as_long_as_ever() -> None:
+    seconds, info = drive("ends", seconds=590.0)
+    assert seconds == 590.0
+    assert info["gridlocked"] == 0.0
+
+
+def test_what_else_a_gridlock_might_do_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gridlock 'melts': must be one of ends, stays"):
+        Simulation(find("single"), gridlock="melts")

@@ -1,0 +1,75 @@
+"""Whether traffic is gridlocked."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.network import Network
+from envs.session import WAITING, Session, Snapshot
+
+_PATIENCE = 300.0  # s: nobody stands that long in a queue that moves
+_START_UP = 60.0  # s of it in which a green does not count: it takes its time to reach the end of a queue
+_MANY = 10  # vehicles; fewer may be stuck for other reasons
+_LOOK = 5.0  # s between two looks at the lights, at least
+
+GRIDLOCK = (
+    f"at the end, {_MANY} vehicles or more have not moved for {_PATIENCE / 60:g} minutes although their light was "
+    "green meanwhile"
+)
+
+
+class JamWatch:
+    """Is told which phases are green, and tells who is stuck in spite of them.
+
+    Who stands before a light that stays red is starved, which is bad, but the next green would end it. Who stands
+    before green has no place to go to; where many do, they wait for one another, and no light can help.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode begins: no phase has been green yet."""
+        self._green = np.full(self._network.num_phases, -np.inf)  # s, when each phase was last seen
+
+    def see(self, phases: NDArray[np.integer], time: float) -> None:
+        """These phases, of all that there are, are green at ``time`` (s)."""
+        self._green[phases] = time
+
+    def stuck(self, snapshot: Snapshot) -> int:
+        """How many vehicles do not move although their light was green while they stood."""
+        standing = snapshot.vehicles[:, WAITING] >= _PATIENCE
+        if not standing.any():
+            return 0
+        phases, lanes = self._network.approaches.T
+        green = np.full(len(self._network.lane_ids) + 1, -np.inf)  # s, by lane; the last entry is off the network
+        np.maximum.at(green, lanes, self._green[phases])
+        return int((standing & (green[snapshot.lanes] > snapshot.time - _PATIENCE + _START_UP)).sum())
+
+    def gridlocked(self, snapshot: Snapshot) -> bool:
+        """Whether traffic that looks like this is gridlocked; see ``GRIDLOCK``."""
+        return self.stuck(snapshot) >= _MANY
+
+
+class LightWatch:
+    """Looks at the lights of a session now and then, whoever controls them, and tells a ``JamWatch``."""
+
+    def __init__(self, session: Session, jams: JamWatch) -> None:
+        network = session.network
+        self._client = session.client
+        self._jams = jams
+        self._phases = [
+            (signal.id, {state: int(start) + phase for phase, state in enumerate(signal.greens)})
+            for start, signal in zip(network.phase_start, network.signals, strict=False)
+        ]
+        self._next = -np.inf  # s
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Take notice of what the lights show now."""
+        if snapshot.time < self._next:
+            return
+        self._next = snapshot.time + _LOOK
+        shown = [phases.get(self._client.trafficlight.getRedYellowGreenState(name)) for name, phases in self._phases]
+        self._jams.see(np.array([phase for phase in shown if phase is not None], np.int64), snapshot.time)
