@@ -381,8 +381,7 @@ class Run:
         try:
             self.learner.restore(state)
         except CheckpointError as error:
-            flags = "--hidden, --vehicle-rounds, --phase-rounds and --history must be as they were"
-            raise SettingsError(f"--resume: {path}: {error}; {flags}") from error
+            raise SettingsError(f"--resume: {path}: {error}") from error
         seed = self.settings.run.seed
         self._reseeded = "" if state["seed"] == seed else f", made with seed {state['seed']}; from now on {seed}"
         self.progress = Progress(state["counters"], state.get("windows"), self.maps)

@@ -48,7 +48,7 @@ class Collectors:
             places=(Place(scenario, probe(scenario)),),
             backend=backend,
             simulation=defaults.env.model_dump(exclude={"scenario", "task", "backend"})
-            | {"decision_interval": interval, "episode_seconds": seconds},
+            | {"decision_interval": interval, "episode_seconds": seconds, "gridlock": "stays"},  # whole ones
             fragment_length=defaults.collection.fragment_length,
             shape=shape,
             radius=defaults.graph.radius,

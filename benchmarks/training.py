@@ -79,6 +79,7 @@ def flags(network: str, settings: Settings) -> dict[str, str]:
         "--decision-interval": f"{settings.interval:g}",
         "--time-limit": f"{settings.time_limit:g}",
         "--eval-seeds": "0",
+        "--gridlock": "stays",  # theirs do
     }
 
 

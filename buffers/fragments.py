@@ -35,7 +35,7 @@ HEAD = np.dtype(
         ("first", "i8"),  # which decision of its episode the first one is
         ("version", "i8"),  # of the weights that acted
         ("terminated", "?"),  # the last frame is a terminal state: its value is zero
-        ("truncated", "?"),  # the episode ended, but not because of what it is in: its value counts
+        ("truncated", "?"),  # cut off, by the time window or a gridlock: its value counts
         ("summary", "f8", (len(SUMMARY),)),  # of the episode, when it ended here
         ("checksum", "u4"),  # of all that was written; 0: none
     ]

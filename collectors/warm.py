@@ -28,7 +28,7 @@ def warm_up() -> None:
         phase_start=np.array([0, 2], np.int32),
         phase_signal=np.zeros(2, np.int32),
         phase_lanes=np.zeros((1, 2), np.int32),
-        phase_lane_shares=np.ones((1, 2), np.float32),
+        phase_lane_shares=np.array([[1.0, 0.0]], np.float32),
         approaches=np.zeros((1, 2), np.int32),
         approach_distance=np.zeros(1, np.float32),
         approach_stop=np.zeros(1, np.int32),

@@ -11,6 +11,7 @@ from envs.session import WAITING, Session, Snapshot
 _PATIENCE = 300.0  # s: nobody stands that long in a queue that moves
 _START_UP = 60.0  # s of it in which a green does not count: it takes its time to reach the end of a queue
 _MANY = 10  # vehicles; fewer may be stuck for other reasons
+_ALL = 1.0 - 1e-6  # of the ways on from a lane
 _LOOK = 5.0  # s between two looks at the lights, at least
 
 GRIDLOCK = (
@@ -43,10 +44,22 @@ class JamWatch:
         standing = snapshot.vehicles[:, WAITING] >= _PATIENCE
         if not standing.any():
             return 0
-        phases, lanes = self._network.approaches.T
-        green = np.full(len(self._network.lane_ids) + 1, -np.inf)  # s, by lane; the last entry is off the network
-        np.maximum.at(green, lanes, self._green[phases])
-        return int((standing & (green[snapshot.lanes] > snapshot.time - _PATIENCE + _START_UP)).sum())
+        return int((standing & (self._all_green()[snapshot.lanes] > snapshot.time - _PATIENCE + _START_UP)).sum())
+
+    def _all_green(self) -> NDArray[np.float64]:
+        """When each lane last had green for all its ways on (s), [L + 1]; the last entry is off the network.
+
+        Some phases let go only those of a lane who turn left. Where there is none for everybody, each of those that
+        serve the lane must have been green.
+        """
+        network = self._network
+        phases, lanes = network.approaches.T
+        for_all = network.phase_lane_shares[network.approach_stop].sum(axis=1) > _ALL
+        parts, whole = np.full((2, len(network.lane_ids) + 1), -np.inf)
+        parts[lanes] = np.inf
+        np.minimum.at(parts, lanes, self._green[phases])
+        np.maximum.at(whole, lanes[for_all], self._green[phases[for_all]])
+        return np.maximum(parts, whole)
 
     def gridlocked(self, snapshot: Snapshot) -> bool:
         """Whether traffic that looks like this is gridlocked; see ``GRIDLOCK``."""

@@ -28,7 +28,7 @@ class Signal:
     id: str
     greens: tuple[str, ...]
     served: tuple[tuple[int, ...], ...]  # per green phase: indices of the lanes it lets go
-    shares: tuple[tuple[tuple[float, float], ...], ...]  # per served lane: share of its ways with priority, and without
+    shares: tuple[tuple[tuple[float, float], ...], ...]  # of such a lane's ways: with priority, without
     movements: tuple[tuple[tuple[int, int], ...], ...]  # per green phase: the (lane, lane beyond) pairs it lets go
     leaving: tuple[int, ...]  # indices of the lanes on the far side
     programs: tuple[str, ...] = ()  # names of all its programs; SUMO may switch between several by the time of day

@@ -17,7 +17,7 @@ from envs.session import SPEED, WAITING, Session
 from envs.signals import HALTING, Frame, SignalControl
 from envs.variation import Variation
 
-GRIDLOCK_MAY = ("ends", "stays")
+GRIDLOCKS = ("ends", "stays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Simulation:
     is left of it would take long and teach nothing; with "stays" it lasts until its time is over.
 
     Raises ``ScenarioError`` for a network with no signal to control, ``SumoError`` when SUMO fails, and ``ValueError``
-    for a scale or a jitter that cannot be.
+    for a scale, a jitter or a ``gridlock`` that cannot be.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Simulation:
         start_limit: float = 60.0,
     ) -> None:
         self.scenario = scenario
-        if gridlock not in GRIDLOCK_MAY:
-            raise ValueError(f"gridlock {gridlock!r}: must be one of {', '.join(GRIDLOCK_MAY)}")
+        if gridlock not in GRIDLOCKS:
+            raise ValueError(f"gridlock {gridlock!r}: must be one of {', '.join(GRIDLOCKS)}")
         variation = Variation.of(demand_scale, departure_jitter)
         self.end = scenario.end if episode_seconds is None else min(scenario.end, scenario.begin + episode_seconds)
         self._interval = decision_interval

@@ -16,6 +16,7 @@ from envs.compiled import compiled
 from envs.session import ACCELERATION, ANGLE, CONTROLLED, LANE_POSITION, SPEED, WAITING, X, Y
 from graph.graphs import Graphs
 from graph.ragged import Offsets
+from graph.schema import PHASE_EDGE_FEATURES, PHASE_FEATURES, VEHICLE_EDGE_FEATURES, VEHICLE_FEATURES
 from graph.topology import Topology
 
 _SPEED_MEAN = 15.0  # m/s
@@ -36,6 +37,12 @@ _DAY = 86400.0  # s
 
 # Compiled in as well; whoever changes the columns must come by here.
 assert list(range(8)) == [X, Y, SPEED, ACCELERATION, ANGLE, LANE_POSITION, WAITING, CONTROLLED]
+assert [len(VEHICLE_FEATURES), len(VEHICLE_EDGE_FEATURES), len(PHASE_FEATURES), len(PHASE_EDGE_FEATURES)] == [
+    9,
+    4,
+    6,
+    6,
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

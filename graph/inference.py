@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from envs.compiled import compiled
 from graph.graphs import Graphs
 from graph.policy import PolicyShape, parameter_shapes
-from graph.schema import ALLOWED
+from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, VEHICLE_EDGE_FEATURES
 
-assert ALLOWED == 5  # compiled in: numba keeps what it has compiled until this very file changes
+# Compiled in: numba keeps what it has compiled until this very file changes.
+assert (ALLOWED, len(VEHICLE_EDGE_FEATURES), len(PHASE_EDGE_FEATURES)) == (5, 4, 6)
 
 
 class ActingPolicy:

@@ -14,9 +14,10 @@ from graph.graphs import Graphs
 def to_hetero_data(graphs: Graphs, frame: int) -> HeteroData:
     """One frame as a ``HeteroData``; many of them collate with ``torch_geometric.data.Batch.from_data_list``.
 
-    Nodes: ``vehicle`` (``x`` float32 [V, 9]), ``phase`` (``x`` float32 [P, 4]) and ``signal`` (no features of its own).
-    Edges, all with ``edge_index`` int64 [2, E]: ``vehicle near vehicle`` and ``vehicle approaches phase`` (both with
-    ``edge_attr`` float32 [E, 4]), ``phase of signal``, and ``signal upstream signal``. ``time`` is float32 [1, 2].
+    Nodes: ``vehicle`` (``x`` float32 [V, 9]), ``phase`` (``x`` float32 [P, 6]) and ``signal`` (no features of its own).
+    Edges, all with ``edge_index`` int64 [2, E]: ``vehicle near vehicle`` (``edge_attr`` float32 [E, 4]), ``vehicle
+    approaches phase`` (``edge_attr`` float32 [E, 6]), ``phase of signal``, and ``signal upstream signal``. ``time`` is
+    float32 [1, 2].
     Columns are named in ``graph.schema``. Raises ``IndexError`` when there is no such frame.
     """
     one = graphs.take([frame])

@@ -19,8 +19,8 @@ VEHICLE_FEATURES = (
 )
 # A vehicle as another one sees it: source relative to target, in the target's frame of reference.
 VEHICLE_EDGE_FEATURES = ("along", "across", "relative_speed", "time_to_collision")
-# Of the lanes that a phase serves: how many, how many of them it gives priority, and how many have to yield. Of two
-# phases that serve the same lanes, these alone tell which one lets everybody go and which one those who turn left.
+# Of the lanes that a phase serves: how many, and the sums of the shares of their ways on that it gives priority, and
+# that have to yield. Of two phases that serve the same lanes, one may let everybody go and one those who turn left.
 PHASE_FEATURES = ("shown", "elapsed", "lanes", "protected", "permissive", "allowed")
 ALLOWED = PHASE_FEATURES.index("allowed")
 # A vehicle as a phase that would let it go sees it; of the ways on from the stop line, the shares that the phase gives
@@ -29,3 +29,16 @@ PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane", "protected", "p
 TIME_FEATURES = ("sin", "cos")  # of the time of day
 
 LANES = 4.0  # the unit of lane indices and of numbers of lanes
+
+# All columns in their order, as checkpoints remember them.
+COLUMNS = [
+    f"{owner} {name}"
+    for owner, names in (
+        ("vehicle", VEHICLE_FEATURES),
+        ("vehicle edge", VEHICLE_EDGE_FEATURES),
+        ("phase", PHASE_FEATURES),
+        ("phase edge", PHASE_EDGE_FEATURES),
+        ("time", TIME_FEATURES),
+    )
+    for name in names
+]

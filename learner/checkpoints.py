@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graph.schema import COLUMNS
 from learner.errors import CheckpointError, UnwritableError
 from learner.files import UNFINISHED, write_atomically
 
@@ -97,6 +98,12 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(state).__name__}, must be a dict")
     return state
+
+
+def check_columns(state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where a policy was trained on other features than there are, or in another order."""
+    if state.get("columns") != COLUMNS:
+        raise CheckpointError("was written by another version of this program, whose policies see other features")
 
 
 def check_shapes(model_state: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> None:

@@ -35,6 +35,10 @@ def read_policy(path: Path) -> Trained:
         model = SignalPolicy(PolicyShape(**checkpoint["shape"]))
     except TypeError as error:
         raise CheckpointError(f"{path}: was written by another version of this program ({error})") from error
-    checkpoints.check_shapes(model.state_dict(), checkpoint["average"])
+    try:
+        checkpoints.check_columns(checkpoint)
+        checkpoints.check_shapes(model.state_dict(), checkpoint["average"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     model.load_state_dict(checkpoint["average"])
     return Trained(model, checkpoint["radius"], checkpoint["env"])

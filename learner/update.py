@@ -15,8 +15,9 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 
 from graph.batch import Batch
 from graph.policy import SignalPolicy
+from graph.schema import COLUMNS
 from graph.tensors import GraphTensors
-from learner.checkpoints import check_shapes, digest
+from learner.checkpoints import check_columns, check_shapes, digest
 from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import LossWeights, actor_critic_loss
 from learner.reward_scales import RewardScales
@@ -204,6 +205,7 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Everything that learning goes on from."""
         return {
+            "columns": COLUMNS,
             "model": self.policy.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -217,7 +219,12 @@ class Learner:
         """Go on from a ``state``; raises ``CheckpointError`` for one of another shape, or of other parts."""
         if missing := self.state().keys() - state.keys():
             raise CheckpointError(f"was written by another version of this program: it has no {', '.join(missing)}")
-        check_shapes(self.policy.state_dict(), state["model"])
+        check_columns(state)
+        try:
+            check_shapes(self.policy.state_dict(), state["model"])
+        except CheckpointError as error:
+            flags = "--hidden, --vehicle-rounds, --phase-rounds and --history must be as they were"
+            raise CheckpointError(f"{error}; {flags}") from None
         self.policy.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         for group in self._optimizer.param_groups:

@@ -31,6 +31,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no clip of the ratio": ("--ratio-clip", "1e9"),
     "no average of the weights": ("--averaging", "0"),
     "no entropy bonus": ("--entropy", "0"),
+    "gridlocked episodes stay": ("--gridlock", "stays"),
     "no jitter of departures": ("--departure-jitter", "0"),
     "demand 0.8 to 1.2 times": ("--demand-scale", "0.8:1.2"),
     "reward: queue": ("--reward", "queue"),
@@ -48,9 +49,9 @@ class Settings:
 
     scenario: str = "resco:cologne1"
     """The scenario."""
-    decisions: int = 30_000
+    decisions: int = 16_000
     """Of each run."""
-    runs: int = 5
+    runs: int = 3
     """Training runs of each variant, with the seeds 1, 2, …"""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Which of them."""

@@ -55,7 +55,7 @@ PARTS: dict[str, Part] = {
     ),
     "ingolstadt21": training(
         "Twenty-one signals: ingolstadt21",
-        learning.Settings(scenario="resco:ingolstadt21", minutes=45.0, moments=(600.0, 1200.0, 2700.0)),
+        learning.Settings(scenario="resco:ingolstadt21", minutes=20.0, moments=(300.0, 600.0, 1200.0)),
         _QUICK,
     ),
     "transfer": training(
@@ -89,7 +89,7 @@ PARTS: dict[str, Part] = {
         ),
         tables.variants,
         pictures.variants,
-        "Runs on cologne1 that differ in one setting, after 30,000 decisions: serial, and so reproducible to the bit "
-        "on one machine. Mean delay of the last checkpoint; the interval is over training seeds.",
+        f"Runs on cologne1 that differ in one setting, after {ablation.Settings.decisions:,} decisions: serial, and so "
+        "reproducible to the bit on one machine. Mean delay of the last checkpoint; intervals are over training seeds.",
     ),
 }

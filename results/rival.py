@@ -71,6 +71,7 @@ VARIANTS = {
     "published": Variant(ppo=_PUBLISHED),
     "published-4": Variant(envs=4, ppo=_PUBLISHED),
     "short": Variant(ppo=_SHORT),
+    "short-fast": Variant(ppo=(*_SHORT[:-1], ("learning_rate", 3e-3))),
     "short-queue": Variant(reward="queue", normalised=True, ppo=_SHORT),
 }
 

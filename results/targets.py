@@ -51,13 +51,13 @@ def _against_yardsticks(found: Found) -> Iterator[Judgement]:
     for part in ("cologne8", "grid4x4"):
         goal = _yardstick(found, part, "max-wave")
         yield _below(f"{part}, 10 minutes after the start, against max-wave", goal, _delay(found, part, 600.0))
-    for when, moment in (("45 minutes after the start", 2700.0), ("last checkpoint", None)):
-        delay = _delay(found, "ingolstadt21", moment)
-        best = min((row["delay"]["mean"] for row in _yardsticks(found, "ingolstadt21")), default=None)
-        yield _below(f"ingolstadt21, {when}, against every classical controller", best, delay)
-        fixed = _yardstick(found, "ingolstadt21", "fixed")
-        goal = None if fixed is None else _OF_FIXED * fixed
-        yield _at_most(f"ingolstadt21, {when}, {_OF_FIXED:g} times fixed time", goal, delay)
+    # Its training is shorter than the 45 minutes that it may take.
+    delay = _delay(found, "ingolstadt21")
+    best = min((row["delay"]["mean"] for row in _yardsticks(found, "ingolstadt21")), default=None)
+    yield _below("ingolstadt21, last checkpoint, against every classical controller", best, delay)
+    fixed = _yardstick(found, "ingolstadt21", "fixed")
+    goal = None if fixed is None else _OF_FIXED * fixed
+    yield _at_most(f"ingolstadt21, last checkpoint, {_OF_FIXED:g} times fixed time", goal, delay)
 
 
 def _spread(found: Found) -> Iterator[Judgement]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import config
-from config import Settings, SettingsError, from_yaml, load, to_yaml
+from config import EnvSettings, Settings, SettingsError, from_yaml, load, to_yaml
+from envs.simulation import GRIDLOCKS
 
 PROFILES = ["default", "high_performance", "low_memory", "quick_demo"]
 
@@ -281,3 +283,7 @@ def test_demand_may_be_scaled_by_a_factor_or_a_range(text: str) -> None:
     settings = load(["--demand-scale", text])
     assert settings.env.demand_scale == text
     assert from_yaml(to_yaml(settings)) == settings
+
+
+def test_what_a_gridlock_may_do_is_what_the_env_knows() -> None:
+    assert get_args(EnvSettings.model_fields["gridlock"].annotation) == GRIDLOCKS

@@ -21,6 +21,7 @@ from envs.controllers import CLASSICAL, FixedTime
 from envs.session import Session
 from envs.signals import Frame, SignalControl
 from graph.policy import PolicyShape, SignalPolicy
+from graph.schema import COLUMNS
 from learner import checkpoints
 from tests.support.leftovers import bearers, marked
 from tests.support.waiting import wait_for
@@ -34,6 +35,7 @@ def write_checkpoint(folder: Path, **changes: Any) -> Path:
     state = {
         "average": SignalPolicy(shape).state_dict(),
         "shape": shape.as_dict(),
+        "columns": COLUMNS,
         "radius": 50.0,
         "env": {"decision_interval": 5.0, "yellow_time": 2.0, "min_green": 5.0, "reward": "queue"},
         **changes,
@@ -137,6 +139,7 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--controller", "{tmp}/half"], "has no 'radius'"),
         (["--controller", "{tmp}/wide"], "a checkpoint of another shape"),
         (["--controller", "{tmp}/newer"], "another version"),
+        (["--controller", "{tmp}/older"], "another version of this program, whose policies see other features"),
         (["--controller", "fixed", "--controller", "fixed"], "is given twice"),
         (["--controller", "fixed", "--seeds", "0"], "--seeds 0: must be 1 to 65535"),
         (["--controller", "fixed", "--seeds", "few"], "--seeds"),
@@ -165,6 +168,7 @@ def test_a_users_mistake_gets_one_line_and_code_2(
     (tmp_path / "text.pt").write_text("no checkpoint")
     write_checkpoint(tmp_path / "half", radius=None)
     write_checkpoint(tmp_path / "wide", average=SignalPolicy(PolicyShape(hidden=32)).state_dict())
+    write_checkpoint(tmp_path / "older", columns=COLUMNS[:-1])
     write_checkpoint(tmp_path / "newer", shape={"hidden": 16, "heads": 4})
     code, text, errors = run(capsys, *(flag.format(tmp=tmp_path) for flag in ["--scenario", "single", *flags]))
     assert (code, text) == (2, "")

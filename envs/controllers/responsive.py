@@ -48,7 +48,7 @@ class MaxWave:
     """Longest queue first: show the green phase with the most vehicles that wait or arrive within 50 m of it.
 
     Where phases draw, that with the most ways on wins, and of several the present one: two phases may serve the same
-    lanes, and one of them only those who turn left.
+    lanes, and one of them only those who turn left. (Theirs takes the first of several.)
     (Ault and Sharon 2021, "Reinforcement Learning Benchmarks for Traffic Signal Control", where it is called MaxWave,
     after the state "wave" of Chu et al. 2019, "Multi-Agent Deep Reinforcement Learning for Large-Scale Traffic Signal
     Control")

@@ -11,6 +11,7 @@ import pytest
 from buffers import Fragment, SharedMemoryError
 from collectors.plan import CollectionPlan
 from envs import Frame, Simulation
+from envs.jams import JamWatch
 from graph import PolicyShape
 from tests.support.plans import EPISODE, SHAPE, Rig, assert_same_decisions, decisions_of, make_plan, same
 
@@ -115,3 +116,15 @@ def test_the_history_of_an_episode_does_not_see_the_one_before_whatever_the_slot
 def test_a_slot_too_small_for_one_decision_is_said_with_the_setting_that_helps() -> None:
     with pytest.raises(SharedMemoryError, match="--slot-vehicles"):
         collect(make_plan(slot_vehicles=1, fragment_length=1), DECISIONS)
+
+
+def test_a_gridlock_ends_an_episode_and_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(simulation={"gridlock": "ends"})
+    jammed = plan.place(0).scenario.begin + 50.0  # s
+    monkeypatch.setattr(JamWatch, "gridlocked", lambda self, snapshot: snapshot.time >= jammed)
+    ended = [fragment for fragment in collect(plan, 12) if fragment.ended]
+    assert [(fragment.episode, fragment.first + len(fragment)) for fragment in ended[:2]] == [(0, 5), (1, 5)]
+    for fragment in ended:
+        assert (fragment.terminated, fragment.truncated) == (False, True)
+        assert fragment.summary is not None
+        assert (fragment.summary["gridlocked"], fragment.summary["seconds"]) == (1.0, 50.0)

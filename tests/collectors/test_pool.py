@@ -357,7 +357,17 @@ def test_one_that_shows_no_sign_of_life_is_replaced_and_says_where_it_was(site: 
     audit.read_until(lambda: audit.of(1, 3) >= 4, "fragments")
     site.pool._stall_limit = 3.0  # only now: starting takes its time on a busy machine
     victims = site.pids(1)
-    os.kill(victims[0], signal.SIGSTOP)
+
+    def stopped_while_it_works() -> bool:
+        """One that is loading an episode would be waited for as long as loading may take."""
+        os.kill(victims[0], signal.SIGSTOP)
+        wait_for(lambda: psutil.Process(victims[0]).status() == psutil.STATUS_STOPPED, "the stop")
+        if site.pool.board.rows[1]["loading"] == 0.0:
+            return True
+        os.kill(victims[0], signal.SIGCONT)
+        return False
+
+    audit.read_until(stopped_while_it_works, "a moment at which it loads nothing")
     assert_gone(victims)
     audit.read_until(lambda: site.rows()[1]["restarts"] == 1, "its end")
     site.pool._stall_limit = 20.0

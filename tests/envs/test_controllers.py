@@ -299,7 +299,7 @@ def crossing(movements: tuple[tuple[tuple[int, int], ...], ...]) -> Network:
         phase_start=np.array([0, len(movements)], np.int32),
         phase_signal=np.zeros(len(movements), np.int32),
         phase_lanes=np.array([(p, lane) for p, lanes in enumerate(served) for lane in lanes], np.int32),
-        phase_lane_shares=np.ones((sum(map(len, served)), 2), np.float32),
+        phase_lane_shares=np.tile(np.array([1.0, 0.0], np.float32), (sum(map(len, served)), 1)),
         approaches=nothing,
         approach_distance=np.empty(0, np.float32),
         approach_stop=np.empty(0, np.int32),

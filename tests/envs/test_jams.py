@@ -8,8 +8,10 @@ import pytest
 from collectors.episodes import Conditions, run_episode
 from collectors.measures import Episode
 from envs.controllers import CLASSICAL, FixedTime, MaxPressure
+from envs.jams import JamWatch
+from envs.network import Network, Signal
 from envs.scenarios import find
-from envs.session import Session
+from envs.session import NUM_COLUMNS, WAITING, Session, Snapshot
 from envs.signals import Frame, SignalControl
 from envs.simulation import Simulation
 from tests.support.plans import single
@@ -100,3 +102,55 @@ def test_one_that_moves_is_as_long_as_ever() -> None:
 def test_what_else_a_gridlock_might_do_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gridlock 'melts': must be one of ends, stays"):
         Simulation(find("single"), gridlock="melts")
+
+
+def one_lane(*shares: tuple[float, float]) -> Network:
+    """A signal before a single lane, and a phase for each share of its ways."""
+    count = len(shares)
+    phases = np.arange(count, dtype=np.int32)
+    pairs = np.stack([phases, np.zeros(count, np.int32)], axis=1)
+    one = np.ones(1, np.float32)
+    signal = Signal("s", ("G",) * count, ((0,),) * count, tuple((share,) for share in shares), ((),) * count, ())
+    return Network(
+        lane_ids=("lane_0",),
+        lane_length=100 * one,
+        lane_speed=one,
+        lane_index=np.zeros(1, np.int16),
+        bounds=(0.0, 0.0, 1.0, 1.0),
+        junction="s",
+        signals=(signal,),
+        fixed_signals=(),
+        phase_start=np.array([0, count], np.int32),
+        phase_signal=np.zeros(count, np.int32),
+        phase_lanes=pairs,
+        phase_lane_shares=np.array(shares, np.float32),
+        approaches=pairs,
+        approach_distance=np.zeros(count, np.float32),
+        approach_stop=phases,
+        lane_signal=np.zeros(1, np.int32),
+        neighbours=np.zeros((0, 2), np.int32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "green", "jammed"),
+    [
+        (((0.5, 0.5), (0.5, 0.0)), [0], True),
+        (((0.5, 0.5), (0.5, 0.0)), [1], False),  # those who go straight on have not had theirs
+        (((0.5, 0.0), (0.0, 0.5)), [0], False),
+        (((0.5, 0.0), (0.0, 0.5)), [0, 1], True),  # there is no phase for everybody, but all have had theirs
+        (((1.0, 0.0), (1.0, 0.0)), [], False),
+    ],
+)
+def test_a_lane_has_green_when_all_its_ways_have(
+    shares: tuple[tuple[float, float], ...], green: list[int], jammed: bool
+) -> None:
+    vehicles = np.zeros((12, NUM_COLUMNS), np.float32)
+    vehicles[:, WAITING] = 400.0
+    jams = JamWatch(one_lane(*shares))
+    for number, phase in enumerate(green):
+        jams.see(np.array([phase]), 900.0 + number)
+    assert jams.gridlocked(Snapshot(1000.0, vehicles, np.zeros(12, np.int32))) is jammed
+    assert not jams.gridlocked(Snapshot(1300.0, vehicles, np.zeros(12, np.int32))), "too long ago"
+    jams.begin()
+    assert not jams.gridlocked(Snapshot(1000.0, vehicles, np.zeros(12, np.int32)))

@@ -229,6 +229,15 @@ def test_another_shape_is_refused() -> None:
     assert wide.digest() == before
 
 
+def test_what_was_trained_on_other_features_is_refused() -> None:
+    learner, state = make_learner(), make_learner().state()
+    before = learner.digest()
+    for columns in (state["columns"][::-1], state["columns"][1:], None):
+        with pytest.raises(CheckpointError, match="another version of this program, whose policies see other features"):
+            learner.restore({**state, "columns": columns})
+    assert learner.digest() == before
+
+
 def test_two_ranks_learn_as_one() -> None:
     results: list[dict[str, Any]] = on_two_ranks(update)
     assert results[0]["digest"] == results[1]["digest"]
