@@ -94,7 +94,6 @@ class Simulation:
         self._snapshot = self.session.observe()
         self.task.begin(self._snapshot.time)
         self._jams.begin()
-        self._gridlocked = False
         self._costs = np.zeros(len(self.network.signals), np.float32)  # of the last decision
         self._returns = np.zeros(len(self.network.signals))  # sums of rewards so far
         return self.task.frame(self._snapshot)
@@ -112,13 +111,12 @@ class Simulation:
         frame = self.task.frame(snapshot)
         green = self.network.phase_start[:-1] + frame.shown
         self._jams.see(green[frame.elapsed >= 0.0], snapshot.time)
-        self._gridlocked = self._jams.gridlocked(snapshot)
         return Outcome(frame, rewards, self._costs, False, self.ended)
 
     @property
     def ended(self) -> bool:
         """Whether the time window is over, or a gridlock has ended the episode."""
-        return self._snapshot.time >= self.end - 1e-6 or (self._ends_early and self._gridlocked)
+        return self._snapshot.time >= self.end - 1e-6 or (self._ends_early and self._jams.gridlocked(self._snapshot))
 
     def info(self) -> dict[str, float]:
         """The episode so far in numbers; asks SUMO, so that it is not for every decision of a collector.
@@ -143,7 +141,7 @@ class Simulation:
             "waiting_to_depart": totals["waiting_to_depart"],
             "teleports": totals["teleports"],
             "collisions": totals["collisions"],
-            "gridlocked": float(self._gridlocked),
+            "gridlocked": float(self._jams.gridlocked(self._snapshot)),
             "cost": float(self._costs.sum()),
             "return": float(self._returns.sum()),
         }
