@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import psutil
@@ -180,12 +181,12 @@ def test_a_collector_whose_second_env_fails_closes_the_first(monkeypatch: pytest
 
 def test_an_episode_that_ended_counts_although_the_next_one_could_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every reset but the first of a SUMO fails: each has one whole episode, and nobody gives up."""
-    resets: dict[int, int] = {}
+    resets: WeakKeyDictionary[Simulation, int] = WeakKeyDictionary()
     reset = Simulation.reset
 
     def fail_the_second_time(simulation: Simulation, seed: int) -> Frame:
-        resets[id(simulation)] = resets.get(id(simulation), 0) + 1
-        if resets[id(simulation)] == 2:
+        resets[simulation] = resets.get(simulation, 0) + 1
+        if resets[simulation] == 2:
             raise SumoError("SUMO does not like this seed")
         return reset(simulation, seed)
 
