@@ -8,6 +8,7 @@ done; 1: the evaluation failed; 2: a setting or a file is wrong; 130: interrupte
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -247,4 +248,6 @@ def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job would ignore it
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    gc.freeze()  # else Python's end would look through all of torch for garbage first, a second and more
+    sys.exit(code)

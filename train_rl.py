@@ -13,6 +13,7 @@ stop = StopRequest()
 if __name__ == "__main__":
     stop.install()
 
+import gc
 import os
 import sys
 import time
@@ -36,7 +37,7 @@ from collectors.holds import SUSPENDED
 from collectors.places import find_places, names_in
 from collectors.plan import CollectionPlan
 from collectors.pool import Pool
-from collectors.processes import ProcessPool, sumo_limits
+from collectors.processes import ProcessPool, prepare, sumo_limits
 from collectors.serial import SerialPool
 from config import LearnerSettings, RunSettings, Settings, SettingsError
 from dashboard import DashboardError
@@ -114,6 +115,8 @@ class Run:
         busy = min(self.collectors, settings.collection.num_envs)
         torch.set_num_threads(max(1, cores() // world.local_size - busy))
         check_shares(settings, world)
+        if self.collectors:
+            prepare(*["graph.loader"] * (settings.graph.loader_workers > 0))  # it has torch, which collectors have not
         self.places = find_places(settings.env.scenario, sumo_limits(settings.collection.stall_limit)["start_limit"])
         self.maps = [place.name for place in self.places]
         self._stop_early()
@@ -516,4 +519,5 @@ def num_collectors(settings: Settings, world: World) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     stop.retire()  # what is left is Python's own end, which a signal must not turn into a failure
+    gc.freeze()  # else it would look through all of torch for garbage first, a second and more
     sys.exit(code)

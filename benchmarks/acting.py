@@ -11,7 +11,8 @@ from torch.nn.utils import parameters_to_vector
 
 from envs.network import Network
 from graph.acting import Actor
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from graph.topology import Topology
 from learner import checkpoints
 

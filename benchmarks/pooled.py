@@ -26,7 +26,7 @@ from collectors.plan import CollectionPlan
 from collectors.processes import ProcessPool
 from config import Settings
 from envs import find, probe
-from graph.policy import PolicyShape
+from graph.shape import PolicyShape
 from machine import cores
 
 _PATIENCE = 0.02  # s that the parent waits for a fragment before it looks at the clock

@@ -11,7 +11,7 @@ from buffers.fragments import fragment_layout
 from buffers.layout import Layout
 from collectors.places import Place
 from envs.network import Network
-from graph.policy import PolicyShape
+from graph.shape import PolicyShape
 
 RESERVED_SEEDS = 2**16  # SUMO seeds below are for evaluation and never trained on
 _TYPICAL_DENSITY = 1 / 40.0  # vehicles per m of lane: beyond it a fragment ends early

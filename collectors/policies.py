@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.nn.utils import parameters_to_vector
 
 from envs.controllers import CLASSICAL, Controller
 from envs.session import Session
 from envs.signals import Frame, SignalControl
 from graph.acting import Actor
-from graph.policy import PolicyShape, SignalPolicy
+from graph.shape import PolicyShape
 from graph.topology import Topology
+
+if TYPE_CHECKING:  # processes that only act do without torch
+    from graph.policy import SignalPolicy
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +35,8 @@ class Policy:
 
     @classmethod
     def of(cls, name: str, model: SignalPolicy, radius: float, *, sampled: bool = False) -> Self:
-        """The present weights of a model, copied."""
-        vector = parameters_to_vector(model.parameters()).detach().float().cpu().numpy().copy()
-        return cls(name, vector, model.shape, radius, sampled)
+        """With the present weights of a model."""
+        return cls(name, model.flat_weights(), model.shape, radius, sampled)
 
 
 class PolicyController:

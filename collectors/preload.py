@@ -14,7 +14,7 @@ with watching_parent():
     except Exception as error:  # noqa: BLE001 - this process must live; a collector will meet the same, and report it
         print(f"compiled loops could not be made ready: {error!r}", file=sys.stderr)
 
-__all__ = ["worker"]  # torch, SUMO's clients and our rooms
+__all__ = ["worker"]  # SUMO's clients, compiled loops and our rooms; no torch, which takes seconds and 150 MB
 
 # All this stays for good. The garbage collector would look at it in every collector, and by that alone copy it.
 gc.collect()

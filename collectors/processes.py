@@ -26,8 +26,8 @@ from collectors.pool import ANSWER, NEWS, check_numbers, describe, refuse_when, 
 from collectors.worker import FAILED, GIVEN_UP, run_collector
 
 START_LIMIT = 60.0  # s for one simulation to load its network; --stall-limit where that is longer
-_FORKSERVER_PRELOAD = ["collectors.preload"]
-_IMPORT_LIMIT = 300.0  # s for a forkserver to import torch, and after an update to compile loops
+_PRELOAD = ["collectors.preload"]
+_IMPORT_LIMIT = 300.0  # s for a forkserver to import our rooms, and after an update to compile loops
 _FORK_LIMIT = 10.0  # s for a forkserver that has served before, to fork once more
 _SUMO_SHARE = 0.8  # of the pool's patience
 _CALLS = 3  # of those under way, that are quoted when a collector hangs
@@ -41,8 +41,19 @@ def sumo_limits(stall_limit: float) -> dict[str, float]:
     }
 
 
+def prepare(*modules: str) -> None:
+    """Have the process that collectors are forked from load what they need, and these modules, while others go on.
+
+    Raises ``CollectorError`` where the machine does not let us have it.
+    """
+    try:
+        start_forkserver([*_PRELOAD, *modules])
+    except OSError as error:  # no room in the folder for temporary files, for example
+        raise CollectorError(f"the process that collectors are forked from cannot be started: {error}") from error
+
+
 class ProcessPool:
-    """Collectors in processes of their own, started from a forkserver that has imported torch once.
+    """Collectors in processes of their own, started from a forkserver that has imported our rooms once.
 
     A thread of this process watches over them: it is woken when one ends or has obeyed, and looks at all of them now
     and then. What they share needs no lock (``buffers.slots``, ``collectors.board``), so that any of them can be
@@ -76,14 +87,11 @@ class ProcessPool:
         self._served_by = 0  # process id of the forkserver that the latest collector came from
         self._watch = threading.Thread(target=self._keep_watch, name="pool", daemon=True)
         self._context = multiprocessing.get_context("forkserver")
-        try:
-            start_forkserver(_FORKSERVER_PRELOAD)
-        except OSError as error:  # no room in the folder for temporary files, for example
-            raise CollectorError(f"the process that collectors are forked from cannot be started: {error}") from error
+        prepare()
 
     def _launch(self, number: int, words: Descriptor) -> BaseProcess:
         slots = self._slots.for_collector(number)
-        server = start_forkserver(_FORKSERVER_PRELOAD)  # it may have been killed itself
+        server = start_forkserver(_PRELOAD)  # it may have been killed itself
         limit = _FORK_LIMIT if server == self._served_by else _IMPORT_LIMIT
         process = self._context.Process(
             target=run_collector,

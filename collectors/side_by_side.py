@@ -12,8 +12,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
-import torch
-
 from buffers.children import follow_parent, start_forkserver
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
@@ -23,7 +21,7 @@ Result = TypeVar("Result")
 ResultOut = TypeVar("ResultOut", covariant=True)
 
 _LOOK = 0.5  # s until it looks whether somebody wants it to end
-_PRELOAD = ["collectors.preload", "collectors.evaluation"]  # torch and our rooms, imported once for all processes
+_PRELOAD = ["collectors.preload", "collectors.evaluation"]  # imported once for all processes
 
 
 class Job(Protocol[ResultOut]):
@@ -126,7 +124,6 @@ def _next_ended(running: Sequence[_Running[Result]]) -> list[_Running[Result]]:
 def _run(job: Job[object], connection: Connection) -> None:
     """The process of one job, from start to end; sends its result and what went wrong."""
     follow_parent()
-    torch.set_num_threads(1)
     try:
         connection.send((job.run(), None))
     except ScenarioError as error:

@@ -9,7 +9,7 @@ from envs.network import Network, Signal
 from envs.session import Snapshot
 from envs.signals import SignalControl
 from graph.acting import Actor
-from graph.policy import PolicyShape
+from graph.shape import PolicyShape
 from graph.topology import Topology
 
 

@@ -10,8 +10,6 @@ import traceback
 from contextlib import closing, suppress
 from multiprocessing.connection import wait
 
-import torch
-
 from buffers.children import die_with_forkserver, follow_parent
 from buffers.queue import Doorbell
 from buffers.shared import Descriptor
@@ -44,7 +42,6 @@ def run_collector(
     os.dup2(words.fileno(), sys.stderr.fileno())  # a crash in C++ says what it has to say there, too
     faulthandler.enable()
     faulthandler.register(WHERE_ARE_YOU, all_threads=False)  # it comes to the main thread
-    torch.set_num_threads(1)
     try:
         with closing(Collector(plan, number, slots, weights, board, _say)) as collector:
             _collect(collector, slots.doorbell(number))

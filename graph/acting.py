@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from envs.signals import Frame
 from graph.build import Frames, build
 from graph.graphs import Graphs
+from graph.history import history_rows
 from graph.inference import ActingPolicy, choose
-from graph.policy import PolicyShape
 from graph.ragged import offsets_of
-from graph.tensors import history_rows
+from graph.shape import PolicyShape
 from graph.topology import Topology
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from graph.graphs import Graphs
-from graph.policy import PolicyShape, parameter_shapes
 from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, VEHICLE_EDGE_FEATURES
+from graph.shape import PolicyShape, parameter_shapes
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
 assert (ALLOWED, len(VEHICLE_EDGE_FEATURES), len(PHASE_EDGE_FEATURES)) == (5, 4, 6)

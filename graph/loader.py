@@ -18,6 +18,7 @@ from graph.dataset import ExperienceDataset
 from graph.parcel import Outbox, parcel_pipe
 
 _SILENCE_LIMIT = 30.0  # s; a worker that finds nothing to read says so after its dataset's ``patience``
+_START_LIMIT = 60.0  # s until its first word, or the silence limit where that is longer: it imports torch
 _GLANCE = 0.5  # s to wait for a batch until whoever wants one is told that there is none
 _LAST_MOMENTS = 5.0  # s that the kernel has to end a worker that was killed
 
@@ -124,6 +125,7 @@ class _Worker:
     def __init__(self, dataset: ExperienceDataset, number: int, count: int) -> None:
         self.number = number
         self.ended = False  # it has nothing more to say
+        self.has_begun = False  # it has said something
         self.delivered = 0  # fragments
         self.inbox, outbox = parcel_pipe()
         self.thrift = Doorbell()  # rung when memory is short
@@ -147,6 +149,8 @@ class _Worker:
     def listen(self, said_something: bool, passed: float, limit: float) -> None:
         """Take note of ``passed`` s; only so much counts as this process certainly was awake for."""
         self._silence = 0.0 if said_something else self._silence + min(passed, 2 * _GLANCE)
+        self.has_begun |= said_something
+        limit = limit if self.has_begun else max(limit, _START_LIMIT)
         if self._silence > limit:
             raise LoaderError(f"{self} hangs: it has shown no sign of life for {limit:g} s")
 
@@ -180,6 +184,7 @@ def _work(dataset: ExperienceDataset, number: int, count: int, outbox: Outbox, t
     follow_parent()
     torch.set_num_threads(1)
     try:
+        outbox.send(_Message(None, dataset.delivered))  # it has begun
         for batch in dataset.read(number, count):
             outbox.send(_Message(batch, dataset.delivered))
             if wait([thrift.fileno()], 0):

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parameters_to_vector
 
 from graph import schema
+from graph.shape import PolicyShape
 from graph.tensors import GraphTensors
-
-
-@dataclass(frozen=True)
-class PolicyShape:
-    """What decides the shapes of a policy's weights.
-
-    ``hidden``: width of phase and signal states; ``vehicle_rounds``, ``phase_rounds``: rounds of message passing
-    among vehicles and among phases; ``history``: frames that the policy looks at, the present one included.
-    """
-
-    hidden: int = 64
-    vehicle_rounds: int = 0
-    phase_rounds: int = 2
-    history: int = 1
-
-    @property
-    def narrow(self) -> int:
-        """Width of vehicle states: vehicles are many and simple."""
-        return max(16, self.hidden // 2)
-
-    def as_dict(self) -> dict[str, int]:
-        """For checkpoints."""
-        return asdict(self)
 
 
 class VehicleRound(nn.Module):
@@ -112,6 +91,10 @@ class SignalPolicy(nn.Module):
         )
         return log_softmax_by(scores, graph.phase_signal, signals), self.value(pooled).squeeze(1).float()
 
+    def flat_weights(self) -> NDArray[np.float32]:
+        """All weights as one vector of their own, the way they travel to those who act."""
+        return parameters_to_vector(self.parameters()).detach().float().cpu().numpy()
+
     def _encode(self, graph: GraphTensors) -> Tensor:
         """State of every phase node before phases talk to each other, [P, W]."""
         vehicles = torch.relu(self.vehicle(graph.vehicles))
@@ -127,12 +110,6 @@ class SignalPolicy(nn.Module):
             known = (rows >= 0).unsqueeze(1)
             combined = combined + torch.relu(layer(phases[rows.clamp(min=0)])) * known
         return combined
-
-
-def parameter_shapes(shape: PolicyShape) -> list[tuple[int, ...]]:
-    """The shapes of all parameters of a ``SignalPolicy``, in their order, without allocating any."""
-    with torch.device("meta"):
-        return [tuple(parameter.shape) for parameter in SignalPolicy(shape).parameters()]
 
 
 def head(inputs: int, width: int) -> nn.Sequential:

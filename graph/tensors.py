@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graph.graphs import Graphs
+from graph.history import history_rows
 from graph.ragged import each_row, frame_of
 
 
@@ -77,17 +78,3 @@ def to_tensors(graphs: Graphs, history: int = 1, earlier: np.ndarray | None = No
         "history": history_rows(graphs, history, earlier),
     }
     return GraphTensors(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-
-
-def history_rows(graphs: Graphs, history: int, earlier: np.ndarray | None) -> np.ndarray:
-    """Rows of the same phase in earlier frames, int64 [H - 1, P]; a frame's phases have one order throughout."""
-    total = int(graphs.phase_offsets[-1])
-    rows = np.full((history - 1, total), -1, np.int64)
-    if earlier is None:
-        return rows
-    frame = frame_of(graphs.phase_offsets)
-    within = np.arange(total) - graphs.phase_offsets[frame]
-    for back in range(1, history):
-        known = earlier[frame] >= back
-        rows[back - 1, known] = graphs.phase_offsets[frame[known] - back] + within[known]
-    return rows

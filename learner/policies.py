@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from learner import checkpoints
 from learner.errors import CheckpointError
 

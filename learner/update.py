@@ -196,7 +196,7 @@ class Learner:
 
     def flat_weights(self) -> NDArray[np.float32]:
         """All weights as one vector, the way they travel to collectors."""
-        return parameters_to_vector(self.policy.parameters()).detach().float().cpu().numpy()
+        return self.policy.flat_weights()
 
     def digest(self) -> str:
         """A digest of all weights, equal on ranks that agree."""

@@ -20,8 +20,9 @@ from envs import sumo
 from envs.controllers import CLASSICAL, FixedTime
 from envs.session import Session
 from envs.signals import Frame, SignalControl
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
 from graph.schema import COLUMNS
+from graph.shape import PolicyShape
 from learner import checkpoints
 from tests.support.leftovers import bearers, marked
 from tests.support.waiting import wait_for

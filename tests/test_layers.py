@@ -24,17 +24,22 @@ MAY_KNOW = {
     "learner": {"buffers", "graph", "machine"},
     "report": {"envs"},
 }
-# Frame-to-graph code runs wherever there is numpy.
+# Frame-to-graph code runs wherever there is numpy, and collectors start in a second.
 WITHOUT_TORCH = (
     "buffers",
+    "collectors",
     "dashboard",
     "envs",
     "machine",
     "report",
+    "graph.acting",
     "graph.build",
     "graph.graphs",
+    "graph.history",
+    "graph.inference",
     "graph.ragged",
     "graph.schema",
+    "graph.shape",
     "graph.topology",
 )
 # What a graph may know of envs: the words that frames are written in, nothing that runs a simulation.

@@ -26,7 +26,8 @@ from envs.recording import Lens
 from envs.scenarios import find
 from envs.session import Session
 from envs.signals import Frame, SignalControl
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from tests.support.plans import single
 from tests.support.waiting import wait_for
 

@@ -39,3 +39,9 @@ def test_collecting_and_learning_compile_nothing_else(num_envs: int) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == f"{[1] * 8} {[1] * 8}"
+
+
+def test_torch_is_not_loaded_by_those_who_only_collect() -> None:
+    program = "import collectors.preload, collectors.evaluation, sys; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (run.stdout.strip(), run.stderr) == ("False", "")

@@ -12,7 +12,8 @@ from buffers.slots import Slots
 from envs.signals import Frame
 from graph.acting import Actor, Actors, stack
 from graph.dataset import ExperienceDataset
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network, write_fragment
 

@@ -11,9 +11,11 @@ from torch.nn.utils import parameters_to_vector
 
 from graph.acting import stack
 from graph.build import build
+from graph.history import history_rows
 from graph.inference import ActingPolicy, choose
-from graph.policy import PolicyShape, SignalPolicy, parameter_shapes
-from graph.tensors import history_rows, to_tensors
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape, parameter_shapes
+from graph.tensors import to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network
 

@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_is_named_and_takes_the_others_along(slots: Slot
 
 def test_a_worker_that_stands_still_is_named_however_busy_the_other_is(slots: Slots) -> None:
     with Batches(make_dataset(slots), 2, silence_limit=1.0) as batches:
-        assert next(batches) is None
+        wait_for(lambda: next(batches) is None and all(worker.has_begun for worker in batches._workers), "a first word")
         pids = loaders()
         os.kill(pids[1], signal.SIGSTOP)
         with pytest.raises(LoaderError, match=rf"loader worker 1 \(process {pids[1]}\) hangs: .* for 1 s"):

@@ -10,8 +10,9 @@ from torch import Tensor
 from graph.acting import stack
 from graph.build import build
 from graph.graphs import Graphs
-from graph.policy import PolicyShape, SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, sum_by
+from graph.policy import SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, sum_by
 from graph.schema import ALLOWED
+from graph.shape import PolicyShape
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network

@@ -12,7 +12,8 @@ from buffers.fragments import fragment_layout
 from buffers.slots import Slots
 from graph.batch import Batch
 from graph.dataset import ExperienceDataset
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from graph.topology import Topology
 from learner.losses import LossWeights
 from learner.update import Learner

@@ -21,7 +21,8 @@ from graph.acting import stack
 from graph.batch import Batch, make_batch
 from graph.build import build
 from graph.graphs import Graphs
-from graph.policy import PolicyShape, SignalPolicy
+from graph.policy import SignalPolicy
+from graph.shape import PolicyShape
 from graph.tensors import GraphTensors
 from graph.topology import Topology
 from learner.update import Learner
