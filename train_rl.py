@@ -116,7 +116,8 @@ class Run:
         torch.set_num_threads(max(1, cores() // world.local_size - busy))
         check_shares(settings, world)
         if self.collectors:
-            prepare(*["graph.loader"] * (settings.graph.loader_workers > 0))  # it has torch, which collectors have not
+            loader = ("graph.loader",) if settings.graph.loader_workers else ()  # with torch, which collectors lack
+            prepare(*loader)
         self.places = find_places(settings.env.scenario, sumo_limits(settings.collection.stall_limit)["start_limit"])
         self.maps = [place.name for place in self.places]
         self._stop_early()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.utils import parameters_to_vector
 
 from envs.network import Network
 from graph.acting import Actor
@@ -26,8 +25,7 @@ def initial_weights(shape: PolicyShape, checkpoint: Path | None = None) -> NDArr
     policy = SignalPolicy(shape)
     if checkpoint is not None:
         policy.load_state_dict(checkpoints.load(checkpoint)["model"])
-    vector: NDArray[np.float32] = parameters_to_vector(policy.parameters()).detach().numpy()
-    return vector
+    return policy.flat_weights()
 
 
 def untrained_actor(network: Network) -> Actor:

@@ -1,6 +1,6 @@
 """Collectors: processes that drive simulations in the background, and the pool that keeps them.
 
-Imported lazily, so that ``python -m collectors status`` does not wait for torch.
+Imported lazily, so that ``python -m collectors status`` does not wait for numba.
 """
 
 from __future__ import annotations

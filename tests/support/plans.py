@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils import parameters_to_vector
 
 from buffers import Fragment, Slots, WeightsChannel, read_fragment
 from collectors.board import Board, Wish
@@ -59,7 +58,7 @@ def make_weights(shape: PolicyShape = SHAPE, seed: int = 1) -> np.ndarray:
         policy = SignalPolicy(shape)
         with torch.no_grad():
             policy.score[-1].weight.mul_(100.0)  # type: ignore[operator]
-        return parameters_to_vector(policy.parameters()).detach().numpy()
+        return policy.flat_weights()
 
 
 def make_channel(shape: PolicyShape = SHAPE, seed: int = 1) -> WeightsChannel:
