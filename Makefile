@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench chaos results lint clean
+.PHONY: help setup train test test-image bench chaos results lint release-check clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on: make train ARGS="--scenario single", make test ARGS="tests/envs -x"'
 
 # One make at a time; the second one finds the work done. The lock is on this very file and ends with its holder.
@@ -38,6 +38,9 @@ train: setup ## train on grid4x4 with four simulations
 test: setup ## run the tests
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
 
+test-image: setup ## build the image and try it, with Docker or without; ten minutes the first time
+	@exec docker/test-image.sh $(ARGS)
+
 bench: setup ## measure everything and write docs/benchmarks.md, half an hour on a quiet machine
 	@exec $(VENV)/bin/python -m benchmarks $(ARGS)
 
@@ -47,10 +50,19 @@ chaos: setup ## do harm to real runs and write docs/reliability.md, half an hour
 results: setup ## train on several maps, hold policies against every yardstick and write docs/results.md, hours
 	@exec $(VENV)/bin/python -m results $(ARGS)
 
-lint: setup ## check style, format and types
+lint: setup ## check style, format and types, and the image's files
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy .
+	@$(VENV)/bin/hadolint docker/Dockerfile
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
+	@$(VENV)/bin/shellcheck .ci/run docker/*.sh
+
+release-check: setup ## say whether what is checked out may be released: version, CHANGELOG, tags, then every check
+	@$(VENV)/bin/python .ci/release_check.py
+	@$(MAKE) lint test test-image
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	  echo "may be released:  git tag -a v$$version -m 'Platoon $$version' && git push origin v$$version"
 
 clean: ## remove .venv and every cache; runs/ stays
 	@rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

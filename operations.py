@@ -152,7 +152,7 @@ class Station:
         self._figures: dict[str, float | None] = {}  # the latest
         self._history: deque[dict[str, float | None]] = deque(maxlen=_HISTORY)
         self._progressed_at = time.monotonic()
-        commands = commands_of(pool, world.rank, lambda: self._figures, stop.request)
+        commands = commands_of(pool, world.rank, lambda: self._figures, self.health, stop.request)
         everyone = AllRanks(commands, world.rank, world.size, folder)
         self.page: str | None = None  # the web page's address for whoever may steer
         if world.is_first:
@@ -184,8 +184,10 @@ class Station:
         """Whether it is learning, starting, paused, stopped (its closing table is made), or hangs."""
         since = time.monotonic() - self._progressed_at
         state = self._pool.status()["state"]
-        if state == "running":
-            state = "learning" if since < self._patience else "hanging"
+        if state in ("running", "pausing", "paused") and since >= self._patience:  # at rest, the loop still turns
+            state = "hanging"
+        elif state == "running":
+            state = "learning"
         return {"healthy": state != "hanging", "state": state, "seconds_since_progress": round(since, 1)}
 
     def note(self, values: Mapping[str, float], progress: bool) -> None:

@@ -154,7 +154,10 @@ class Run:
             self.metrics: metrics.MetricsWriter | None = None
             if world.is_first:
                 self.metrics = parts.enter_context(metrics.MetricsWriter(self.folder, settings.run.resume))
-                self._write_settings()
+                if settings.run.resume:
+                    self._write_settings()
+                else:
+                    self._save()  # a run that has settings can be resumed, however early it dies
             self._parts = parts.pop_all()
         self._written_at = self._saved_at = time.monotonic()
         self._paused = False
@@ -350,7 +353,7 @@ class Run:
             checkpoints.save(
                 self.folder / "checkpoints", self.progress.decisions, self._state(), self.settings.run.keep_checkpoints
             )
-            if not (self.folder / "config.yaml").exists():  # somebody has deleted the folder
+            if not (self.folder / "config.yaml").exists():  # not yet, or somebody has deleted the folder
                 self._write_settings()
 
     def _write_settings(self) -> None:

@@ -22,9 +22,13 @@ _PATIENCE = 5.0  # s for another rank to answer; it does so within ``collectors.
 
 
 def commands_of(
-    pool: Pool, rank: int, figures: Callable[[], Mapping[str, float | None]], stop: Callable[[], None]
+    pool: Pool,
+    rank: int,
+    figures: Callable[[], Mapping[str, float | None]],
+    health: Callable[[], Mapping[str, Any]],
+    stop: Callable[[], None],
 ) -> dict[str, Command]:
-    """The commands of one rank; each returns its status, ``figures`` included.
+    """The commands of one rank; each but ``health`` returns its status, ``figures`` included.
 
     They raise ``ControlError`` for what cannot be, and take no longer than ``collectors.pool.ANSWER``.
     """
@@ -48,7 +52,10 @@ def commands_of(
         stop()
         return status(message)
 
-    return {"status": status, "pause": pause, "resume": resume, "scale": scale, "stop": end}
+    def condition(message: Reply) -> Reply:
+        return {"rank": rank, **health()}
+
+    return {"status": status, "health": condition, "pause": pause, "resume": resume, "scale": scale, "stop": end}
 
 
 def _seconds(value: Any) -> float | None:

@@ -1,6 +1,6 @@
 """The command line that steers a run from another terminal.
 
-``python -m collectors status|pause|resume|scale|stop``; under ``torchrun`` each command reaches all ranks.
+``python -m collectors status|health|pause|resume|scale|stop``; under ``torchrun`` each command reaches all ranks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do one command; returns the exit code: 0 done, 1 the run answered with an error or not at all, 2 no such run."""
+    """Do one command; returns the exit code: 0 done, 1 an error or no answer, or the run hangs, 2 no such run."""
     arguments = _parser().parse_args(argv)
     names = ("command", "collectors", "seconds", "num_envs")
     message = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) not in (None, [])}
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reply in replies:
         if not reply["ok"]:
             _complain(f"{arguments.command}, rank {reply['rank']}: {reply['error']}")
-    return 0 if all(reply["ok"] for reply in replies) else 1
+    return 0 if all(reply["ok"] and reply.get("healthy", True) for reply in replies) else 1
 
 
 def tell(run_dir: Path | None, message: Reply) -> tuple[Path, list[Reply]]:
@@ -109,14 +109,18 @@ def ask(clients: Sequence[Client], message: Reply) -> list[Reply]:
 
 def show(folder: Path, command: str, replies: Sequence[Reply], console: Console) -> None:
     """Print what the ranks answered."""
-    if command != "stop":
+    if command not in ("stop", "health"):
         for part in picture(folder, replies):
             console.print(part)
         return
     for reply in replies:
         if reply["ok"]:
-            line = f"{folder}, rank {reply['rank']}: will stop after the present step"
-            console.print(line, style="bold", markup=False)
+            says = _condition(reply) if command == "health" else "will stop after the present step"
+            console.print(f"{folder}, rank {reply['rank']}: {says}", style="bold", markup=False)
+
+
+def _condition(reply: Reply) -> str:
+    return f"{reply['state']}; {reply['seconds_since_progress']:,.0f} s since the last progress"
 
 
 def picture(folder: Path, replies: Sequence[Reply]) -> list[RenderableType]:
@@ -246,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=text, description=f"{name}: {text}", parents=[common])
         for name, text in (
             ("status", "show what the run and its collectors are doing"),
+            ("health", "say in one line whether the run learns, is paused, or hangs; exit code 1 if it hangs"),
             ("pause", "let collectors rest at their next decision; their simulations stay alive"),
             ("resume", "let them go on where they stood"),
             ("scale", "have more or fewer simulations, per rank"),

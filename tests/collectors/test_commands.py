@@ -21,7 +21,8 @@ def stops() -> list[str]:
 
 @pytest.fixture
 def commands(pool: SerialPool, stops: list[str]) -> dict[str, Command]:
-    return commands_of(pool, 1, lambda: {"delay": 3.5, "lag": None}, lambda: stops.append("stop"))
+    health = {"healthy": True, "state": "learning", "seconds_since_progress": 0.5}
+    return commands_of(pool, 1, lambda: {"delay": 3.5, "lag": None}, lambda: health, lambda: stops.append("stop"))
 
 
 def test_each_command_does_what_it_says_and_answers_with_the_status(
@@ -36,6 +37,7 @@ def test_each_command_does_what_it_says_and_answers_with_the_status(
     assert scaled["num_envs"] == 3
     assert len(scaled["collectors"][0]["sumo"]) == 3
     assert len(commands["scale"]({"num_envs": 1})["collectors"][0]["sumo"]) == 1
+    assert commands["health"]({}) == {"rank": 1, "healthy": True, "state": "learning", "seconds_since_progress": 0.5}
     assert stops == []
     commands["stop"]({})
     assert stops == ["stop"]

@@ -34,7 +34,7 @@ class Rank:
         self.state = "running"
         self.rank = rank
         commands = dict.fromkeys(("status", "scale", "stop"), self.status)
-        commands |= {"pause": self.pause, "resume": self.resume}
+        commands |= {"pause": self.pause, "resume": self.resume, "health": self.health}
         folder.mkdir(parents=True, exist_ok=True)
         self.server = ControlServer(folder, socket_name(rank), commands)
 
@@ -62,6 +62,14 @@ class Rank:
     def resume(self, message: dict[str, Any]) -> dict[str, Any]:
         self.state = "running"
         return self.status(message)
+
+    def health(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "healthy": self.state != "hanging",
+            "state": self.state,
+            "seconds_since_progress": 75.4,
+        }
 
 
 @pytest.fixture
@@ -121,6 +129,23 @@ def test_pause_shows_the_state_that_was_acknowledged(capsys: pytest.CaptureFixtu
     assert "rank 0: paused" in capsys.readouterr().out
     assert main(["stop"]) == 0
     assert capsys.readouterr().out == "runs/demo, rank 0: will stop after the present step\n"
+
+
+@pytest.mark.parametrize(("state", "code"), [("learning", 0), ("paused", 0), ("hanging", 1)])
+def test_health_is_one_line_and_code_1_where_the_run_hangs(
+    rank: Rank, state: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rank.state = state
+    assert main(["health"]) == code
+    assert capsys.readouterr() == (f"runs/demo, rank 0: {state}; 75 s since the last progress\n", "")
+
+
+def test_a_run_is_no_healthier_than_each_of_its_ranks(rank: Rank, tmp_path: Path) -> None:
+    other = Rank(tmp_path / "runs" / "demo", rank=1)
+    with other.server:
+        assert main(["health"]) == 0
+        other.state = "hanging"
+        assert main(["health"]) == 1
 
 
 @pytest.mark.usefixtures("rank")

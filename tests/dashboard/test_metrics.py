@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -114,3 +115,12 @@ def test_each_of_several_scenarios_has_its_delay_once() -> None:
     samples = parse(exposition(ranks).decode())
     told = {labels: delay for (name, labels), delay in samples.items() if name == "platoon_scenario_delay_seconds"}
     assert told == {frozenset({("scenario", "resco:cologne1")}): 15.0, frozenset({("scenario", "single")}): 25.0}
+
+
+def test_the_dashboard_of_grafana_asks_for_nothing_that_is_not_told() -> None:
+    board = Path(__file__).parents[2] / "docker/grafana/provisioning/dashboards/platoon.json"
+    asked = set(re.findall(r"platoon_[a-z_]+", " ".join(re.findall(r'"expr": "(.*)"', board.read_text()))))
+    ranks = FakeRun(ranks=1).status()
+    ranks[0]["figures"] |= {"delay/single": 25.0}
+    assert asked
+    assert asked <= {name for name, _ in parse(exposition(ranks).decode())}
