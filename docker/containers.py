@@ -55,7 +55,7 @@ class Engine:
 
     def run(self, *words: str, options: Sequence[str] = (), limit: float = _LIMIT) -> Answer:
         """A container to its end: ``words`` are what is written behind the image's name."""
-        name = f"platoon-{uuid.uuid4().hex[:8]}"
+        name = _new_name()
         try:
             return self.ask("run", "--rm", "--name", name, *options, self.image, *words, limit=limit)
         finally:
@@ -63,7 +63,7 @@ class Engine:
 
     def start(self, *words: str, options: Sequence[str] = ()) -> Container:
         """A container in the background."""
-        name = f"platoon-{uuid.uuid4().hex[:8]}"
+        name = _new_name()
         answer = self.ask("run", "--detach", "--name", name, *options, self.image, *words)
         container = Container(self, name)
         self._containers.append(container)
@@ -72,7 +72,7 @@ class Engine:
 
     def volume(self) -> str:
         """A new volume's name."""
-        name = f"platoon-{uuid.uuid4().hex[:8]}"
+        name = _new_name()
         assert self.ask("volume", "create", name).code == 0
         self._volumes.append(name)
         return name
@@ -145,3 +145,8 @@ class Container:
 
     def _state(self, what: str) -> str:
         return self.engine.ask("inspect", "--format", "{{.State." + what + "}}", self.name).out.strip()
+
+
+def _new_name() -> str:
+    """That nothing else has."""
+    return f"platoon-{uuid.uuid4().hex[:8]}"

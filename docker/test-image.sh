@@ -36,7 +36,8 @@ install_tools() {
 }
 
 # Apart from what else podman does on this machine. crun, which is Debian's default, refuses control groups of version 1
-# and 2 side by side; without systemd nobody else makes groups; limits must not be above what this process may have.
+# and 2 side by side; without systemd nobody else makes groups; locks in shared memory would stay there; limits must not
+# be above what this process may have.
 configure() {
   mkdir -p "$place"
   cat >"$place/storage.conf" <<END
@@ -52,6 +53,7 @@ default_ulimits = ["nofile=$(at_most nofile 65536)", "nproc=$(at_most nproc 4096
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
+lock_type = "file"
 events_logger = "file"
 END
   export CONTAINERS_STORAGE_CONF=$place/storage.conf CONTAINERS_CONF=$place/containers.conf

@@ -79,7 +79,7 @@ def test_tensorboard_is_in_it(engine: Engine) -> None:
 
 
 def test_each_container_steers_its_own_run_on_a_volume_that_others_share(engine: Engine) -> None:
-    shared = (*SHARED, "--volume", f"{engine.volume()}:/work/runs")
+    shared = (*SHARED, "--volume", f"{engine.volume()}:/data/runs")
     first, second = (engine.start("--time-limit", "none", *SHORT, options=shared) for _ in range(2))
     first.wait_until_it_learns()
     second.wait_until_it_learns()
@@ -118,7 +118,7 @@ def volume(engine: Engine) -> str:
 
 @pytest.fixture(scope="module")
 def options(engine: Engine, volume: str) -> tuple[str, ...]:
-    return (*engine.locked, "--volume", f"{volume}:/work/runs", "--env", "PLATOON_RUN=main")
+    return (*engine.locked, "--volume", f"{volume}:/data/runs", "--env", "PLATOON_RUN=main")
 
 
 @pytest.fixture(scope="module")
