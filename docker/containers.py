@@ -59,7 +59,7 @@ class Engine:
         try:
             return self.ask("run", "--rm", "--name", name, *options, self.image, *words, limit=limit)
         finally:
-            self.ask("rm", "--force", name)
+            self.ask("rm", "--force", "--volumes", name)
 
     def start(self, *words: str, options: Sequence[str] = ()) -> Container:
         """A container in the background."""
@@ -85,7 +85,7 @@ class Engine:
     def remove_all(self) -> None:
         """Everything that was made here."""
         for container in self._containers:
-            self.ask("rm", "--force", container.name)
+            self.ask("rm", "--force", "--volumes", container.name)
         for volume in self._volumes:
             self.ask("volume", "rm", "--force", volume)
 
