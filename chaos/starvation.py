@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ from tests.support.runs import TrainRun
 _BUSY = 0.01  # share of a core that a process which only waits may use
 _GROWTH = 0.02  # of its memory
 _ANSWER = 2.0  # s
+_STILL = 2.0  # s
 # A slow learner: when its process stands still it is in the middle of a step, so that it answers before it reads.
 _ONE = ("--episode-seconds", "300", "--hidden", "256")
 _TWO = (*RANKS, "--episode-seconds", "300", "--stall-limit", "60")
@@ -60,6 +62,23 @@ class Watch:
         memory = {one.pid: one.memory_info().rss for one in (top, *top.children(recursive=True))}
         cpu = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.names}
         self.looks.append(Look(time.monotonic(), cpu, memory))
+
+
+class Starved:
+    """Whether nothing has been left to do for ``_STILL`` s, asked of one status after another.
+
+    One look is not enough: a learner may be between its last step and the batch that it reads before it waits.
+    """
+
+    def __init__(self) -> None:
+        self._decisions, self._since = -1, math.inf  # monotonic s
+
+    def __call__(self, status: Status) -> bool:
+        own = [row["state"] for row in status["collectors"] if row["envs"]]
+        now = time.monotonic()
+        if status["queue"]["ready"] < SLOTS or set(own) != {"waiting"} or status["decisions"] != self._decisions:
+            self._decisions, self._since = status["decisions"], now
+        return now - self._since >= _STILL
 
 
 def harm(settings: Settings, folder: Path, seed: int) -> Result:
@@ -103,7 +122,7 @@ def _block(seconds: float, folder: Path, result: Result) -> None:
         learns(run)
         parent, other = rank_of(run, 0), rank_of(run, 1)
         other.suspend()
-        status = wait_until(run, _is_starved, "a full queue, all slots, and collectors that wait")
+        status = wait_until(run, Starved(), "a full queue, all slots, and collectors that wait")
         watch = _watch(parent.pid, status)
         took, least = 0.0, SLOTS
 
@@ -125,12 +144,6 @@ def _block(seconds: float, folder: Path, result: Result) -> None:
         learns(run)
         check_books(run, result)
         ends_well(run, result)
-
-
-def _is_starved(status: Status) -> bool:
-    """Whether nothing is left to do: the last thing to be done is to load another episode, after the last slot."""
-    own = [row["state"] for row in status["collectors"] if row["envs"]]
-    return status["queue"]["ready"] == SLOTS and set(own) == {"waiting"}
 
 
 def _watch(parent: int, status: Status) -> Watch:
