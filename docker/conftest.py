@@ -8,7 +8,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Told by docker/test-image.sh."""
     parser.addoption("--engine", choices=("docker", "podman"), help="the program that runs containers")
-    parser.addoption("--image", default="platoon", help="the image's name")
+    parser.addoption("--image", default="platoon:test", help="the image's name")
 
 
 def pytest_configure(config: pytest.Config) -> None:

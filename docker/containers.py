@@ -140,7 +140,7 @@ class Container:
 
     def stop(self) -> None:
         """As `docker stop`."""
-        answer = self.engine.ask("stop", "--time", "30", self.name)
+        answer = self.engine.ask("stop", "-t", "30", self.name)
         assert answer.code == 0, answer.said
 
     def _state(self, what: str) -> str:

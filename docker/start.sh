@@ -3,6 +3,7 @@
 #   evaluate FLAGS                                        judges controllers
 #   torchrun ITS-FLAGS /opt/platoon/train_rl.py FLAGS     trains with several ranks
 set -eu
+trap 'exit 0' TERM INT  # told to stop before anything has begun
 
 # Loops that were compiled and scenarios that were built with the image. They are used only from where they could also
 # be written, and the image may be read-only.
@@ -35,4 +36,14 @@ if [ -z "$run" ]; then
 fi
 echo "$run" >/tmp/run
 
-exec "$@"
+if [ "$1" != torchrun ]; then exec "$@"; fi
+
+# torchrun ends with a code of failure when it is told to stop; so its ranks are told, and it ends as they do.
+"$@" &
+launcher=$!
+trap 'platoon stop || kill -TERM "$launcher"' TERM INT
+while kill -0 "$launcher" 2>/dev/null; do  # waiting ends with a signal as well
+  code=0
+  wait "$launcher" || code=$?
+done
+exit "$code"

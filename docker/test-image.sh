@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Build the image and try it: with Docker where an engine answers; otherwise, as root on Debian, with buildah and podman,
-# in a storage of their own under build/image (3 GB; `make clean` removes it). Arguments are pytest's.
+# in a storage of their own under build/image, which grows with each build: `make clean` removes it. Arguments are
+# pytest's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-image=platoon
+image=platoon:test  # not the one that people run
 place=$PWD/build/image
 
 # The address of the index that has torch for CPUs, where pip does not find that by itself.

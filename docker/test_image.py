@@ -14,6 +14,8 @@ from tests.support.waiting import wait_for
 
 USER = "10001:10001"
 LARGEST = 2.2e9  # bytes of the image with the CPU build of torch
+STALL = 5  # s, --stall-limit of the run that is looked at
+PATIENCE = 4 * STALL  # s without progress after which it is unhealthy
 SHORT = ("--eval-seeds", "0", "--num-envs", "2")  # as far as what is not tested here goes
 
 
@@ -33,12 +35,14 @@ def python(engine: Engine, code: str) -> str:
 
 
 def test_it_is_small_and_names_a_user_by_number(engine: Engine) -> None:
-    about = engine.about_image()
-    assert about["Config"]["User"] == USER
+    assert engine.about_image()["Config"]["User"] == USER
+    # Engines do not agree on what an image's size is: its files', those of its layers, or compressed.
+    count = ("--apparent-size", "--block-size=1", "--one-file-system", "--summarize", "/")
+    counted = engine.run(*count, options=("--network", "none", "--user", "0", "--entrypoint", "du"))
+    size = int(counted.out.split()[0])
+    assert size > 1e9, counted.said
     if python(engine, "import torch; print(torch.version.cuda)") == "None":
-        assert about["Size"] <= LARGEST
-    else:
-        print(f"with the CUDA build of torch: {about['Size'] / 1e9:.2f} GB")
+        assert size <= LARGEST
 
 
 def test_it_has_no_compiler_and_installs_nothing(engine: Engine) -> None:
@@ -123,7 +127,7 @@ def options(engine: Engine, volume: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def run(engine: Engine, options: tuple[str, ...]) -> Container:
-    started = engine.start("--time-limit", "none", "--stall-limit", "5", *SHORT, options=options)
+    started = engine.start("--time-limit", "none", "--stall-limit", str(STALL), *SHORT, options=options)
     started.wait_until_it_learns()
     return started
 
@@ -146,6 +150,7 @@ def test_it_is_healthy_while_it_learns(run: Container) -> None:
 def test_paused_it_makes_no_decisions_and_is_healthy(run: Container) -> None:
     assert "paused" in run.do("platoon", "pause").out
     before = run.decisions()
+    time.sleep(1.1 * PATIENCE)  # it would hang by now if it did not rest
     answer = run.do("platoon", "health")
     assert (answer.code, "paused" in answer.out) == (0, True), answer.said
     assert run.is_healthy()
@@ -163,19 +168,24 @@ def test_it_is_scaled(run: Container) -> None:
 def test_the_engine_s_own_pause_is_survived(engine: Engine, run: Container) -> None:
     before = run.status()
     assert engine.ask("pause", run.name).code == 0
-    time.sleep(10)  # twice the time after which a collector counts as stalled
+    time.sleep(2 * STALL)
     assert engine.ask("unpause", run.name).code == 0
     run.wait_for_progress()
     assert run.status()["restarts"] == before["restarts"]
 
 
-def test_a_simulation_that_dies_is_replaced_and_leaves_no_zombie(run: Container) -> None:
+def test_a_simulation_that_dies_is_replaced(run: Container) -> None:
     pid = run.status()["collectors"][0]["sumo"][0]
     assert run.do("sh", "-c", f"kill -KILL {pid}").code == 0
     wait_for(lambda: run.status()["restarts"] == 1, "a restart")
     run.wait_for_progress()
-    zombies = "import psutil; print([p.pid for p in psutil.process_iter() if p.status() == psutil.STATUS_ZOMBIE])"
-    assert run.do("python", "-c", zombies).out.strip() == "[]"
+
+
+def test_what_others_leave_behind_is_reaped(run: Container) -> None:
+    orphan = run.do("sh", "-c", "sleep 10 >/dev/null 2>&1 & echo $!").out.strip()
+    parent = run.do("sh", "-c", f"cut -d ' ' -f 4 /proc/{orphan}/stat")
+    assert parent.out.strip() == "1", parent.said
+    wait_for(lambda: run.do("test", "-e", f"/proc/{orphan}").code != 0, "its end, and that of its entry", 30)
 
 
 def test_one_that_answers_no_more_is_unhealthy_until_it_goes_on(run: Container) -> None:
@@ -209,3 +219,12 @@ def test_another_container_goes_on_with_it(engine: Engine, run: Container, optio
     assert int(went_on[1].replace(",", "")) > 0
     second.stop()
     assert second.code() == 0, second.said()
+
+
+def test_several_ranks_end_with_a_checkpoint_and_code_0_too(engine: Engine) -> None:
+    ranks = ("torchrun", "--nproc-per-node", "2", "/opt/platoon/train_rl.py", "--run-dir", "runs/ranks")
+    container = engine.start(*ranks, "--time-limit", "none", *SHORT, options=engine.locked)
+    container.wait_until_it_learns()
+    container.stop()
+    assert (container.ended(), container.code()) == (True, 0), container.said()
+    assert "--resume --run-dir runs/ranks goes on" in container.said()

@@ -18,7 +18,8 @@ from envs.network import Network, Signal, best_phases
 from envs.scenarios import find
 from envs.traci_session import TraciSession
 
-NAMES = ["single", "arterial", "grid4x4", "resco:cologne1", "resco:cologne8", "resco:ingolstadt7"]
+RESCO = ["cologne1", "cologne8", "grid4x4", "ingolstadt7", "ingolstadt21"]
+NAMES = ["single", "arterial", "grid4x4", *(f"resco:{name}" for name in RESCO)]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -143,8 +144,10 @@ def downstream(signal: Signal, network: Network, net: Any, arrives_at: dict[str,
             yield arrives_at[name]
         elif travelled < 1000:
             for connection in net.getLane(name).getOutgoing():
-                after = connection.getToLane()
-                heapq.heappush(queue, (travelled + after.getLength(), after.getID()))
+                after = (
+                    connection.getViaLaneID() or connection.getToLane().getID()
+                )  # the way through the junction first
+                heapq.heappush(queue, (travelled + net.getLane(after).getLength(), after))
 
 
 def test_neighbours_are_the_signals_that_come_next(pair: tuple[Network, Any]) -> None:
