@@ -38,7 +38,7 @@ train: setup ## train on grid4x4 with four simulations
 test: setup ## run the tests
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
 
-test-image: setup ## build the image and try it, with Docker or without; ten minutes the first time
+test-image: setup ## build the image and try it, with Docker or without; ten to twenty minutes the first time
 	@exec docker/test-image.sh $(ARGS)
 
 bench: setup ## measure everything and write docs/benchmarks.md, half an hour on a quiet machine

@@ -18,9 +18,13 @@ esac
 
 # Which run is this container's own, for `platoon`: others may lie on the same volume.
 run=
+resume=
 previous=
 for word in "$@"; do
-  case "$word" in --run-dir=*) run=${word#--run-dir=} ;; esac
+  case "$word" in
+    --run-dir=*) run=${word#--run-dir=} ;;
+    --resume) resume=yes ;;
+  esac
   if [ "$previous" = --run-dir ]; then run=$word; fi
   previous=$word
 done
@@ -29,6 +33,9 @@ if [ -z "$run" ]; then
     # A run to begin, or to go on with where it has begun: what a container needs that is started again.
     run=runs/$PLATOON_RUN
     if [ -e "$run/config.yaml" ]; then set -- "$@" --resume; fi
+  elif [ -n "$resume" ]; then
+    echo "platoon: --resume goes on with a run that --run-dir or PLATOON_RUN names; ls /data/runs" >&2
+    exit 2
   else
     run=runs/$(date +%Y-%m-%d_%H-%M-%S)-$(cut -c 1-8 /proc/sys/kernel/random/uuid)  # others may begin in this second
   fi

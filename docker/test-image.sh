@@ -73,6 +73,7 @@ make_base() {
   podman image exists debian:bookworm-slim && return
   local options=() folder
   for folder in doc man locale info; do options+=("--dpkgopt=path-exclude=/usr/share/$folder/*"); done
+  echo "Making a base of Debian's packages, two minutes."
   mmdebstrap --quiet --variant=minbase "${options[@]}" bookworm "$place/base.tar"
   podman import --quiet "$place/base.tar" debian:bookworm-slim
   rm "$place/base.tar"
