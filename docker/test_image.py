@@ -103,6 +103,11 @@ def test_too_little_shared_memory_is_refused_with_the_flag_that_helps(engine: En
     assert enough.code == 0, enough.said
 
 
+def test_going_on_needs_a_run_to_go_on_with(engine: Engine) -> None:
+    refused = engine.run("--resume", options=engine.locked)
+    assert (refused.code, "--run-dir" in refused.err) == (2, True), refused.said
+
+
 def test_limits_of_memory_and_processors_are_what_defaults_look_at(engine: Engine) -> None:
     run = engine.start(*SHORT, options=("--memory", "1500m", "--cpus", "1", *SHARED))
     run.wait_until_it_learns()
