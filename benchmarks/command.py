@@ -37,7 +37,7 @@ class Command:
         if given.quick and given.out is None:
             parser.error("--quick: needs --out FOLDER, or its figures would take the place of real ones")
         page = ROOT / "docs" if given.out is None else given.out
-        folder = ROOT / "runs" / self.name if given.out is None else given.out
+        folder = ROOT / "docs" / "measured" / self.name if given.out is None else given.out
         failed = [] if given.what == "report" else [part for part in given.parts if not self.do(part, folder, given)]
         found = kept.read(folder, self.parts)
         if not found:
@@ -54,7 +54,7 @@ class Command:
         add("what", nargs="?", choices=("all", "report"), default="all", help="default: %(default)s")
         add("--parts", nargs="+", choices=self.parts, default=self.parts, help="which parts")
         add("--quick", action="store_true", help="tiny sizes: to see that it works, for no figures")
-        add("--out", type=Path, help=f"folder for results and page (default: runs/{self.name} and docs)")
+        add("--out", type=Path, help=f"folder for results and page (default: docs/measured/{self.name} and docs)")
         self.add(parser)
         return parser
 

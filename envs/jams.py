@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from envs.network import Network
 from envs.session import WAITING, Session, Snapshot
 
 _PATIENCE = 300.0  # s: nobody stands that long in a queue that moves
-_START_UP = 60.0  # s of it in which a green does not count: it takes its time to reach the end of a queue
+_START_UP = 60.0  # s that a green may take to reach the end of a queue
 _MANY = 10  # vehicles; fewer may be stuck for other reasons
 _ALL = 1.0 - 1e-6  # of the ways on from a lane
 _LOOK = 5.0  # s between two looks at the lights, at least
@@ -24,7 +26,8 @@ class JamWatch:
     """Is told which phases are green, and tells who is stuck in spite of them.
 
     Who stands before a light that stays red is starved, which is bad, but the next green would end it. Who stands
-    before green has no place to go to; where many do, they wait for one another, and no light can help.
+    before green has no place to go to; where many do, they wait for one another, and no light can help. A green counts
+    once there was time for a queue to move, and as long as all who count have stood since before it.
     """
 
     def __init__(self, network: Network) -> None:
@@ -33,11 +36,15 @@ class JamWatch:
 
     def begin(self) -> None:
         """An episode begins: no phase has been green yet."""
-        self._green = np.full(self._network.num_phases, -np.inf)  # s, when each phase was last seen
+        self._green = np.full(self._network.num_phases, -np.inf)  # s, when each phase was last seen, if that counts
+        self._recent: deque[tuple[float, NDArray[np.integer]]] = deque()  # what counts later, oldest first
 
     def see(self, phases: NDArray[np.integer], time: float) -> None:
         """These phases, of all that there are, are green at ``time`` (s)."""
-        self._green[phases] = time
+        self._recent.append((time, phases))
+        while self._recent[0][0] <= time - _START_UP:
+            seen, green = self._recent.popleft()
+            self._green[green] = seen
 
     def stuck(self, snapshot: Snapshot) -> int:
         """How many vehicles do not move although their light was green while they stood."""

@@ -41,7 +41,9 @@ PARTS: dict[str, Part] = {
         pictures.controllers,
     ),
     "cologne1": training(
-        "One signal: cologne1", learning.Settings(scenario="resco:cologne1", minutes=5.0, runs=5), _QUICK
+        "One signal: cologne1",
+        learning.Settings(scenario="resco:cologne1", minutes=5.0, moments=(60.0, 300.0), runs=5),
+        _QUICK,
     ),
     "cologne8": training(
         "Eight signals: cologne8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def moments(path: Path, result: Row, found: Found) -> None:
     groups = {"platoon": result["own"]}
     for row in result["theirs"]:
         groups.setdefault(f"sumo-rl + PPO, {row['variant']}", []).append(row)
-    for (name, rows), colour in zip(groups.items(), COLOURS, strict=False):
+    for (name, rows), colour in zip(groups.items(), cycle(COLOURS), strict=False):
         by_moment: dict[float, list[float]] = {}
         for row in rows:
             by_moment.setdefault(row["moment"], []).append(row["delay"]["mean"])

@@ -16,11 +16,11 @@ from results.targets import judge
 
 _PAGE = Page("results")
 _INTRODUCTION = f"""
-`make results` trains, judges and writes this page; `python -m results report` writes it again from what was found. Each
-part is a script of its own that prints JSON: `python -m results.learning --help`. Runs are what
-`python train_rl.py --scenario S --num-envs 4` is, for as long as it says, with the one default profile for
-all maps, whose step size and features were chosen by looking at cologne1 and cologne8; those under "What matters"
-differ in what is said there.
+`make results` trains, judges and writes this page; `python -m results report` writes it again from what was found, each
+episode of it in [measured/results](measured/results). Each part is a script of its own that prints JSON:
+`python -m results.learning --help`. Runs are what `python train_rl.py --scenario S --num-envs 4` is, for as long as it
+says, with the one default profile for all maps, whose step size and features were chosen by looking at cologne1 and
+cologne8; those under "What matters" differ in what is said there.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest

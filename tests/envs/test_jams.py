@@ -104,6 +104,26 @@ def test_what_else_a_gridlock_might_do_is_refused() -> None:
         Simulation(find("single"), gridlock="melts")
 
 
+def test_a_starved_queue_that_is_let_go_is_none() -> None:
+    """It is not one while the green is too young to have reached everybody, nor later, when all have moved."""
+    simulation = Simulation(find("single"), gridlock="ends")
+    try:
+        frame = simulation.reset(1)
+        starved = 0
+        while frame.time - simulation.scenario.begin < 1500.0:
+            late = frame.time - simulation.scenario.begin - 900.0
+            simulation.send([0 if late < 0.0 else int(late) // 60 % len(simulation.network.signals[0].greens)])
+            outcome = simulation.receive()
+            frame = outcome.frame
+            waiting = int((frame.vehicles[:, WAITING] >= 300.0).sum())
+            if late < 0.0:
+                starved = max(starved, waiting)
+            assert not outcome.truncated, f"at {frame.time:g} s, {waiting} waiting"
+    finally:
+        simulation.close()
+    assert starved > 30, "many must have stood for five minutes when their light turned green"
+
+
 def one_lane(*shares: tuple[float, float]) -> Network:
     """A signal before a single lane, and a phase for each share of its ways."""
     count = len(shares)
@@ -132,6 +152,28 @@ def one_lane(*shares: tuple[float, float]) -> Network:
     )
 
 
+NOTHING = np.zeros(0, np.int64)
+
+
+@pytest.mark.parametrize(("age", "jammed"), [(0.0, False), (50.0, False), (60.0, True), (230.0, True), (240.0, False)])
+def test_a_green_counts_once_a_queue_had_time_to_move(age: float, jammed: bool) -> None:
+    vehicles = np.zeros((12, NUM_COLUMNS), np.float32)
+    vehicles[:, WAITING] = 400.0
+    jams = JamWatch(one_lane((1.0, 0.0)))
+    jams.see(np.array([0]), 1000.0 - age)
+    jams.see(NOTHING, 1000.0)
+    assert jams.gridlocked(Snapshot(1000.0, vehicles, np.zeros(12, np.int32))) is jammed
+
+
+def test_a_young_green_does_not_hide_an_old_one() -> None:
+    vehicles = np.zeros((12, NUM_COLUMNS), np.float32)
+    vehicles[:, WAITING] = 400.0
+    jams = JamWatch(one_lane((1.0, 0.0)))
+    for time in (900.0, 910.0, 995.0):
+        jams.see(np.array([0]), time)
+    assert jams.gridlocked(Snapshot(1000.0, vehicles, np.zeros(12, np.int32)))
+
+
 @pytest.mark.parametrize(
     ("shares", "green", "jammed"),
     [
@@ -150,6 +192,7 @@ def test_a_lane_has_green_when_all_its_ways_have(
     jams = JamWatch(one_lane(*shares))
     for number, phase in enumerate(green):
         jams.see(np.array([phase]), 900.0 + number)
+    jams.see(NOTHING, 1000.0)
     assert jams.gridlocked(Snapshot(1000.0, vehicles, np.zeros(12, np.int32))) is jammed
     assert not jams.gridlocked(Snapshot(1300.0, vehicles, np.zeros(12, np.int32))), "too long ago"
     jams.begin()
