@@ -46,7 +46,7 @@ class EnvSettings(_Record):
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."
     )
-    reward: Literal["queue", "waiting", "delay", "pressure"] = Field(
+    reward: Literal["queue", "waiting", "waiting-difference", "delay", "pressure"] = Field(
         "delay", description="What each signal is rewarded for keeping low."
     )
     time_to_teleport: float = Field(

@@ -113,14 +113,12 @@ def choose_conditions(options: argparse.Namespace, trained: Sequence[dict[str, A
     flags = []
     for name in SETTINGS:
         flag = f"--{name.replace('_', '-')}"
-        values = (
-            [getattr(options, name)]
-            if getattr(options, name) is not None
-            else [env[name] for env in trained if env.get(name) is not None]
-        )
+        given = getattr(options, name)
+        values = [given] if given is not None else [env[name] for env in trained if name in env]
         if len(set(values)) > 1:
-            raise UsageError(f"{flag}: must be given, the policies were trained with {' and '.join(map(str, values))}")
-        flags += [f"{flag}={value}" for value in values[:1]]
+            words = " and ".join("none" if value is None else str(value) for value in values)
+            raise UsageError(f"{flag}: must be given, the policies were trained with {words}")
+        flags += [f"{flag}={value}" for value in values[:1] if value is not None]
     # Never a checkpoint's own: what it was trained with was varied so that it copes with the scenario as it is.
     flags += [f"--demand-scale={options.demand_scale}", f"--departure-jitter={options.departure_jitter}"]
     env = config.load(flags).env
@@ -186,7 +184,8 @@ def show(options: argparse.Namespace, study: Study) -> None:
         raise UsageError("--gui: there is no display (DISPLAY is not set); --video FILE films it without one")
     conditions = study.conditions
     try:
-        session = open_window(study.scenario, conditions.time_to_teleport, options.gui_delay, conditions.variation)
+        scenario = conditions.shortened(study.scenario)
+        session = open_window(scenario, conditions.time_to_teleport, options.gui_delay, conditions.variation)
     except SumoError as error:
         raise UsageError(f"--gui: {error}; --video FILE films it without a display") from error
     with closing(session):

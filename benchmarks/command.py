@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,14 @@ class Command:
     add: Callable[[argparse.ArgumentParser], object] = lambda _: None
 
     def run(self, argv: Sequence[str]) -> int:
-        """Exit code 1 where a part did not go well."""
+        """Exit code 1 where a part did not go well, 130 after Ctrl-C or SIGTERM, which end all that was started."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return self._run(argv)
+        except KeyboardInterrupt:
+            return 130
+
+    def _run(self, argv: Sequence[str]) -> int:
         parser = self._parser()
         given = parser.parse_args(argv)
         if given.quick and given.out is None:
@@ -60,7 +68,7 @@ class Command:
 
 
 def measure(folder: Path, part: str, how: Callable[[Any], dict[str, Any]], settings: Any, command: str) -> bool:
-    """Measure a part and keep what it has found; whether that went well."""
+    """Measure a part and keep what it has found; whether that went well, with nothing in it that ``failed``."""
     kept.forget(folder, part)
     began = time.monotonic()
     try:
@@ -71,4 +79,4 @@ def measure(folder: Path, part: str, how: Callable[[Any], dict[str, Any]], setti
     took = time.monotonic() - began
     kept.keep(folder, Measured.now(part, result, command, asdict(settings), took))
     say(f"{part}: measured in {took:.0f} s")
-    return True
+    return not result.get("failed")

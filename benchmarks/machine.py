@@ -44,12 +44,16 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """Of the source, with a plus where it was changed since."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    """Of the source, with a plus where it was changed since; pages and what they are written from are no source."""
     try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return _git("describe", "--always") + "+" * bool(_git("status", "--porcelain", "--", ":/", ":!/docs"))
     except (OSError, subprocess.SubprocessError):  # no git, or no repository
         return "unknown"
+
+
+def _git(*command: str) -> str:
+    git = ["git", "-C", str(Path(__file__).parent), *command]
+    return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collectors.measures import Episode, measure
 from collectors.policies import Policy, make_controller, name_of
@@ -44,6 +44,10 @@ class Conditions:
     def window(self, scenario: Scenario) -> tuple[float, float]:
         """When an episode begins and when it is over, s of the simulation's clock."""
         return scenario.begin, min(scenario.end, scenario.begin + (self.episode_seconds or float("inf")))
+
+    def shortened(self, scenario: Scenario) -> Scenario:
+        """The scenario with that end: what looks at a scenario, as Webster's timing does, finds the end that counts."""
+        return replace(scenario, end=self.window(scenario)[1])
 
 
 def run_episode(
@@ -92,8 +96,10 @@ def show_episode(session: Session, recipe: str | Policy, seed: int, conditions: 
 
 
 def _open(scenario: Scenario, network: Network | None, conditions: Conditions, options: Sequence[str] = ()) -> Session:
-    teleport = conditions.time_to_teleport
-    return open_session(scenario, conditions.backend, teleport, network, options, variation=conditions.variation)
+    teleport, variation = conditions.time_to_teleport, conditions.variation
+    return open_session(
+        conditions.shortened(scenario), conditions.backend, teleport, network, options, variation=variation
+    )
 
 
 def _drive(

@@ -91,7 +91,7 @@ class _Running(Generic[Result]):
             raise EvaluationError(f"{self._job} has not ended within {self._timeout:g} s")
         try:
             result, error = self.connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter in the middle of a result
             self._process.join(1.0)
             raise EvaluationError(
                 f"{self._job}: its process died with exit code {self._process.exitcode} and left no traceback: "

@@ -14,7 +14,7 @@ from envs.programs import SwitchingProgram, switching_program
 from envs.session import SPEED, WAITING, PhaseCommand, Snapshot
 
 HALTING = 0.1  # m/s: slower counts as standing in a queue, as in SUMO
-REWARDS = ("queue", "waiting", "delay", "pressure")
+REWARDS = ("queue", "waiting", "waiting-difference", "delay", "pressure")
 _TINY = 1e-6  # s
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
@@ -45,11 +45,12 @@ class Frame:
 class SignalControl:
     """What the agents' choices mean to SUMO, and what a snapshot means to the agents.
 
-    ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. Rewards are per signal and at most 0,
-    measured at the end of the decision on the lanes that approach it (``Network.lane_signal``):
+    ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. Rewards are per signal, measured
+    at the end of the decision on the lanes that approach it (``Network.lane_signal``), and at most 0 but for the third:
 
     - ``queue``: minus the number of vehicles that stand (slower than 0.1 m/s)
     - ``waiting``: minus the sum of their waiting times, in units of 100 s
+    - ``waiting-difference``: how much less that sum is than a decision ago (what sumo-rl rewards by default)
     - ``delay``: minus the sum over vehicles of 1 - speed / speed limit
     - ``pressure``: minus the absolute difference of vehicles on entering and on leaving lanes
       (Varaiya 2013, "Max pressure control of a network of signalized intersections")
@@ -95,6 +96,7 @@ class SignalControl:
         """Forget the last episode: every signal shows its first green phase, free to change, since ``time`` (s)."""
         self._shown = np.zeros(self.num_signals, np.int16)
         self._green_since = np.full(self.num_signals, time - self.min_green)
+        self._waiting = np.zeros(self.num_signals, np.float32)  # at the last reward, in units of 100 s
 
     def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
         """What SUMO must be told so that each signal s shows its green phase ``actions[s]``.
@@ -131,9 +133,12 @@ class SignalControl:
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Reward per signal, float32 [S]."""
+        """Reward per signal for the decision that has led to this, float32 [S]; to be asked once for each."""
         if self._reward == "pressure":
             return -np.abs(self._sum(_PRESENT, self._entering, snapshot) - self._sum(_PRESENT, self._leaving, snapshot))
+        if self._reward == "waiting-difference":
+            before, self._waiting = self._waiting, self._sum(_WAITING, self._entering, snapshot)
+            return before - self._waiting
         return -self._sum(_BURDENS[self._reward], self._entering, snapshot)
 
     def costs(self, snapshot: Snapshot) -> NDArray[np.float32]:

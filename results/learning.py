@@ -15,7 +15,7 @@ from benchmarks import script
 from benchmarks.contest import ContestError, say
 from benchmarks.training_run import TrainingRun, training_run
 from learner import checkpoints
-from results.protocol import Court, Row
+from results.protocol import Court, Row, seeds
 
 _CURVE = 200  # points of a learning curve that are kept
 
@@ -56,7 +56,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
     A run that fails leaves none of both, but ``failed``, with what it said.
     """
-    courts = [Court(name, settings.seeds) for name in settings.judged_on or settings.scenario.split(",")]
+    courts = [Court(name, seeds(settings.seeds)) for name in settings.judged_on or settings.scenario.split(",")]
     rows: list[Row] = []
     runs: list[Row] = []
     failed: list[str] = []

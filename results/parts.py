@@ -80,7 +80,8 @@ PARTS: dict[str, Part] = {
         tables.side_by_side,
         pictures.moments,
         "At each moment the best of several settings of theirs counts. All of them are PPO with its MLP over libsumo, "
-        "without the figures that sumo-rl would gather for people; a new seed for every episode.",
+        "without the figures that sumo-rl would gather for people; a new seed for every episode. One training run of "
+        "each; what five of ours differ by is shown above.",
     ),
     "ablation": Part(
         "What matters",

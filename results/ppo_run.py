@@ -65,7 +65,9 @@ def make(spec: Spec, number: int) -> gymnasium.Env[Any, Any]:
 
 def train(spec: Spec) -> list[Spec]:
     """Train until the last moment; what was kept at each of them."""
-    with closing(SubprocVecEnv([partial(make, spec, number) for number in range(spec["envs"])])) as processes:
+    makers = [partial(make, spec, number) for number in range(spec["envs"])]
+    # Forked, they need not import everything once more while the clock runs. No SUMO and no thread is there yet.
+    with closing(SubprocVecEnv(makers, start_method="fork")) as processes:
         vector: VecEnv = processes
         if spec["normalised"]:  # of observations there is no need: they are shares
             vector = VecNormalize(vector, norm_obs=False, gamma=spec["ppo"].get("gamma", 0.99))

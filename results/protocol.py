@@ -29,11 +29,11 @@ def seeds(count: int) -> range:
 class Court:
     """Judges controllers on one scenario, whose network it reads once."""
 
-    def __init__(self, name: str, num_seeds: int) -> None:
+    def __init__(self, name: str, seeds: Sequence[int]) -> None:
         self.name = name
         self.scenario: Scenario = find(name)
         self.network: Network = probe(self.scenario)
-        self._seeds = seeds(num_seeds)
+        self._seeds = seeds
 
     def judge(self, controller: str | Policy) -> Row:
         """What is known of a controller; see ``verdict``."""

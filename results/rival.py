@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +25,7 @@ from benchmarks.contest import ROOT, ContestError, say
 from benchmarks.sumorl import arguments, environment
 from collectors.plan import RESERVED_SEEDS
 from envs.errors import ScenarioError
+from envs.scenarios import Scenario
 from envs.trips import read_trips, trip_options
 from machine import cores
 from report.statistics import Summary
@@ -97,9 +97,10 @@ class Settings:
 def measure(settings: Settings) -> dict[str, Any]:
     """``own`` and ``theirs``: a row for each moment and training seed; ``variants`` and ``command`` say what was run.
 
+    ``runs`` is how many were started of each, ``failed`` has what those of ours said that came to nothing.
     Raises ``ScenarioError`` where there is not one signal: sumo-rl's environment for one agent steers no other.
     """
-    court = Court(settings.network, settings.seeds)
+    court = Court(settings.network, seeds(settings.seeds))
     if (signals := len(court.network.signals)) != 1:
         raise ScenarioError(f"{settings.network}: has {signals} signals, must have one to be compared with PPO")
     own = learning.measure(
@@ -123,24 +124,31 @@ def measure(settings: Settings) -> dict[str, Any]:
         "theirs": theirs,
         "variants": {name: str(VARIANTS[name]) for name in settings.variants},
         "command": own["runs"][0]["command"],
+        "failed": own["failed"],
+        "runs": settings.runs,
+    }
+
+
+def environment_of(scenario: Scenario, variant: Variant) -> dict[str, Any]:
+    """What sumo-rl's environment is to be told."""
+    begin, end = CONDITIONS.window(scenario)
+    return {
+        **arguments(scenario, CONDITIONS.decision_interval, end - begin),
+        "yellow_time": int(CONDITIONS.yellow_time),
+        "min_green": int(CONDITIONS.min_green),
+        "time_to_teleport": int(CONDITIONS.time_to_teleport),
+        "single_agent": True,
+        "reward_fn": variant.reward,
+        "add_system_info": False,
+        "add_per_agent_info": False,
     }
 
 
 def _theirs(court: Court, settings: Settings, name: str, seed: int) -> list[Row]:
     """Train one variant, and judge it as it was at each moment."""
     variant = VARIANTS[name]
-    begin, end = CONDITIONS.window(court.scenario)
     spec = {
-        "env": {
-            **arguments(court.scenario, CONDITIONS.decision_interval, end - begin),
-            "yellow_time": int(CONDITIONS.yellow_time),
-            "min_green": int(CONDITIONS.min_green),
-            "time_to_teleport": int(CONDITIONS.time_to_teleport),
-            "single_agent": True,
-            "reward_fn": variant.reward,
-            "add_system_info": False,
-            "add_per_agent_info": False,
-        },
+        "env": environment_of(court.scenario, variant),
         "envs": variant.envs,
         "normalised": variant.normalised,
         "ppo": dict(variant.ppo),
@@ -151,7 +159,8 @@ def _theirs(court: Court, settings: Settings, name: str, seed: int) -> list[Row]
     with tempfile.TemporaryDirectory() as folder:
         say(f"sumo-rl with PPO, {name}, seed {seed}: {variant}")
         spec = {**spec, "folder": folder, "began": time.time()}
-        kept = _run("train", spec, Path(folder) / "training", max(settings.moments) + 2 * _START)
+        with _started("train", spec, Path(folder) / "training") as training:
+            kept = training.answer(within=max(settings.moments) + 2 * _START)
         rows = []
         for one in kept:
             say(f"{one['moment']:g} s: {one['decisions']} decisions")
@@ -169,41 +178,56 @@ def _judge(spec: dict[str, Any], folder: Path, trials: Sequence[int]) -> list[fl
         files: list[IO[bytes]] = [open_files.enter_context(tempfile.TemporaryFile()) for _ in trials]
         pairs = [(seed, trip_options(file)) for seed, file in zip(trials, files, strict=True)]
         shares = [pairs[first :: cores()] for first in range(min(cores(), len(pairs)))]
-        with ThreadPoolExecutor(len(shares)) as several:
-            jobs = [
-                several.submit(
-                    _run, "judge", {**spec, "trials": share}, folder / f"trial-{i}", _START + _SLOWEST * len(share)
-                )
-                for i, share in enumerate(shares)
-            ]
-            for job in jobs:
-                job.result()
+        judges = [
+            open_files.enter_context(_started("judge", {**spec, "trials": share}, folder / f"trial-{number}"))
+            for number, share in enumerate(shares)
+        ]
+        for judge, share in zip(judges, shares, strict=True):
+            judge.answer(within=_START + _SLOWEST * len(share))
         trips = [read_trips(file) for file in files]
     return [float(one.delay[one.departed].mean()) for one in trips]
 
 
-def _run(what: str, spec: dict[str, Any], place: Path, limit: float) -> Any:
-    """Let a process of theirs work for ``limit`` s at most; all that it has started ends with it."""
-    question, answer = place.with_suffix(".json"), place.with_suffix(".answer")
-    question.write_text(json.dumps({**spec, "answer": str(answer)}), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "results.ppo_run", what, str(question)],
-        cwd=ROOT,
-        env=environment("libsumo"),
-        stdout=sys.stderr,
-        start_new_session=True,
-    )
+class _Process:
+    """A process of theirs, of ``results.ppo_run``."""
+
+    def __init__(self, what: str, spec: dict[str, Any], place: Path) -> None:
+        question, self._answer = place.with_suffix(".json"), place.with_suffix(".answer")
+        question.write_text(json.dumps({**spec, "answer": str(self._answer)}), encoding="utf-8")
+        self._what = what
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "results.ppo_run", what, str(question)],
+            cwd=ROOT,
+            env=environment("libsumo"),
+            stdout=sys.stderr,
+            start_new_session=True,
+        )
+
+    def answer(self, within: float) -> Any:
+        """What it has found, after a wait of at most ``within`` s; raises ``ContestError`` when it fails."""
+        try:
+            code = self._process.wait(within)
+        except subprocess.TimeoutExpired as error:
+            raise ContestError(f"sumo-rl with PPO, {self._what}: has not ended within {within:g} s") from error
+        if code:
+            raise ContestError(f"sumo-rl with PPO, {self._what}: ended with exit code {code}; its own words are above")
+        return json.loads(self._answer.read_text(encoding="utf-8"))
+
+    def kill(self) -> None:
+        """End it, and all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def _started(what: str, spec: dict[str, Any], place: Path) -> Iterator[_Process]:
+    """A process that is at work, and ends with the block in any case."""
+    process = _Process(what, spec, place)
     try:
-        code = process.wait(limit)
-    except subprocess.TimeoutExpired as error:
-        raise ContestError(f"sumo-rl with PPO, {what}: has not ended within {limit:g} s") from error
+        yield process
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if code:
-        raise ContestError(f"sumo-rl with PPO, {what}: ended with exit code {code}; its own words are above")
-    return json.loads(answer.read_text(encoding="utf-8"))
+        process.kill()
 
 
 if __name__ == "__main__":

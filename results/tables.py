@@ -61,7 +61,7 @@ def side_by_side(result: Row) -> list[str]:
         (name, f"{row['seed']}", f"{row['moment']:g}", f"{row['decisions']:,.0f}", *_delay(row)) for name, row in named
     ]
     lines = [*table(header, cells), f"- **platoon**: `{result['command']}`"]
-    return [*lines, *(f"- `{name}`: {words}" for name, words in result["variants"].items()), ""]
+    return [*lines, *(f"- `{name}`: {words}" for name, words in result["variants"].items()), *_failed(result), ""]
 
 
 def variants(result: Row) -> list[str]:

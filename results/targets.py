@@ -16,15 +16,15 @@ _MOMENTS = (30.0, 60.0, 120.0, 300.0)  # s of wall time
 
 
 def seconds(value: float) -> str:
-    """Of delay; without end is that of a policy that was not there yet, and NaN that of an unknown yardstick."""
+    """Of delay; without end is that of a policy that was not there by then, and NaN that of an unknown yardstick."""
     if math.isnan(value):
         return "a yardstick"
-    return f"{value:.2f} s" if math.isfinite(value) else "no checkpoint yet"
+    return f"{value:.2f} s" if math.isfinite(value) else "no checkpoint"
 
 
 def count(value: float) -> str:
-    """Of episodes."""
-    return f"{value:.0f}"
+    """Of episodes; without end where a training run has failed."""
+    return f"{value:.0f}" if math.isfinite(value) else "a run failed"
 
 
 def judge(found: Found) -> list[Judgement]:
@@ -39,6 +39,7 @@ def _last(found: Found) -> Iterator[Judgement]:
     for part in (*_LAST, "ingolstadt21"):
         rows = _rows(found, part, None)
         jams = sum(row["gridlocked"] for row in rows) if rows else None
+        jams = math.inf if _failed(found, part) else jams
         yield Judgement(f"{part}, last checkpoint, gridlocked episodes", 0.0, jams, count, at_least=False)
 
 
@@ -64,27 +65,26 @@ def _spread(found: Found) -> Iterator[Judgement]:
     delays = [row["delay"]["mean"] for row in _rows(found, "cologne1", None)]
     about = f"cologne1, last checkpoint, the worst of {_RUNS} training runs, {_SPREAD:g} times their median"
     goal = _SPREAD * statistics.median(delays) if delays else None
-    yield _at_most(about, goal, max(delays) if len(delays) >= _RUNS else None)
+    worst = [*delays, *[math.inf] * _failed(found, "cologne1")]
+    yield _at_most(about, goal, max(worst) if len(worst) >= _RUNS else None)
 
 
 def _transfer(found: Found) -> Iterator[Judgement]:
-    row = next((row for row in _yardsticks(found, "cologne8") if row["controller"] == "max-pressure"), None)
-    goal = None if row is None else row["delay"]["median"]
+    goal = _yardstick(found, "cologne8", "max-pressure", "median")
     about = "cologne8 unseen, trained on cologne1 and grid4x4: the mean, against the median of max-pressure"
-    yield _below(about, goal, _median(_rows(found, "transfer", None, "cologne8")))
+    yield _below(about, goal, _delay(found, "transfer", network="cologne8"))
 
 
 def _side(found: Found) -> Iterator[Judgement]:
     """At each moment, the median over training runs of ours, against the least of those of their variants."""
+    rival = found.get("rival", {"own": [], "theirs": [], "runs": 0})
     for moment in _MOMENTS:
-        own, theirs = (
-            [row for row in found.get("rival", {}).get(who, []) if row["moment"] == moment] for who in ("own", "theirs")
-        )
+        own, theirs = ([row for row in rival[who] if row["moment"] == moment] for who in ("own", "theirs"))
         names = {row["variant"] for row in theirs}
-        medians = [_median([row for row in theirs if row["variant"] == name]) for name in names]
+        medians = [_median([row for row in theirs if row["variant"] == name], rival["runs"]) for name in names]
         best = min((median for median in medians if median is not None), default=None)
-        value = math.inf if theirs and not own else _median(own)
-        yield _below(f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO", best, value)
+        about = f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO"
+        yield _below(about, best, _median(own, rival["runs"]))
 
 
 def _rows(found: Found, part: str, moment: float | None, network: str = "") -> list[Row]:
@@ -93,11 +93,15 @@ def _rows(found: Found, part: str, moment: float | None, network: str = "") -> l
     return [row for row in found.get(part, {}).get("rows", []) if (row["network"], row["moment"]) == wanted]
 
 
-def _delay(found: Found, part: str, moment: float | None = None) -> float | None:
-    """The median over training runs of the mean delay, s; those that had no checkpoint by then have an infinite one."""
-    last, then = _rows(found, part, None), _rows(found, part, moment)
-    missing = [math.inf] * (len(last) - len(then))
-    return statistics.median([row["delay"]["mean"] for row in then] + missing) if last else None
+def _failed(found: Found, part: str) -> int:
+    """How many training runs of a part have come to nothing."""
+    return len(found.get(part, {}).get("failed", []))
+
+
+def _delay(found: Found, part: str, moment: float | None = None, network: str = "") -> float | None:
+    """The median over a part's training runs of the mean delay at a moment, s."""
+    runs = len(_rows(found, part, None, network)) + _failed(found, part)
+    return _median(_rows(found, part, moment, network), runs)
 
 
 def _yardsticks(found: Found, part: str) -> list[Row]:
@@ -105,16 +109,17 @@ def _yardsticks(found: Found, part: str) -> list[Row]:
     return [row for row in rows if row["network"] == f"resco:{part}"]
 
 
-def _yardstick(found: Found, part: str, controller: str) -> float | None:
+def _yardstick(found: Found, part: str, controller: str, figure: str = "mean") -> float | None:
     for row in _yardsticks(found, part):
         if row["controller"] == controller:
-            return float(row["delay"]["mean"])
+            return float(row["delay"][figure])
     return None
 
 
-def _median(rows: Sequence[Row]) -> float | None:
-    """The median over training runs of the mean delay, s."""
-    return statistics.median(row["delay"]["mean"] for row in rows) if rows else None
+def _median(rows: Sequence[Row], runs: int) -> float | None:
+    """The median over training runs of the mean delay, s: infinite for those that failed or had no checkpoint yet."""
+    missing = [math.inf] * (runs - len(rows))
+    return statistics.median([row["delay"]["mean"] for row in rows] + missing) if runs else None
 
 
 def _at_most(about: str, goal: float | None, value: float | None) -> Judgement:

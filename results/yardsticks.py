@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import script
 from benchmarks.contest import say
 from envs.controllers import CLASSICAL
-from results.protocol import Court
+from results.protocol import Court, seeds
 
 NETWORKS = ("resco:cologne1", "resco:cologne8", "resco:grid4x4", "resco:ingolstadt21")
 
@@ -29,7 +29,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     """A row for each network and controller; ``protocol.verdict`` explains it."""
     rows = []
     for network in settings.networks:
-        court = Court(network, settings.seeds)
+        court = Court(network, seeds(settings.seeds))
         for controller in settings.controllers:
             say(f"yardsticks: {controller} on {network}")
             rows.append({"network": network, "controller": controller, **court.judge(controller)})

@@ -127,6 +127,11 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
     code, _, errors = run(capsys, *QUICK, *both)
     assert code == 2
     assert "--decision-interval: must be given, the policies were trained with 5.0 and 8.0" in errors
+    hour = write_checkpoint(tmp_path / "hour", env={"episode_seconds": None})
+    short = write_checkpoint(tmp_path / "short", env={"episode_seconds": 600.0})
+    code, _, errors = run(capsys, "--scenario", "single", "--controller", str(hour), "--controller", str(short))
+    assert code == 2
+    assert "--episode-seconds: must be given, the policies were trained with none and 600.0" in errors
     assert run(capsys, *QUICK, *both, "--decision-interval", "6", "--seeds", "1")[0] == 0
 
 

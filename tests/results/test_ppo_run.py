@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.contest import ROOT
 from benchmarks.sumorl import environment
+from collectors.episodes import run_episode
 from collectors.plan import RESERVED_SEEDS
+from envs.controllers import CLASSICAL, FixedTime
 from envs.errors import ScenarioError
+from envs.session import Session
+from envs.signals import Frame, SignalControl
 from results import rival
+from results.protocol import CONDITIONS, seeds
+from tests.support.plans import single
 
 # What sumo-rl reads from the environment while it is imported stays out of this process.
 FRESH = """
@@ -51,6 +61,35 @@ for now, steps in ((1029.0, 10), (1031.0, 20), (1059.9, 30), (1075.0, 40)):
     print(snapshots._on_step(), [(one["moment"], one["decisions"]) for one in snapshots.kept])
 """
 
+# Their court, with a policy that follows a plan instead of a network.
+JUDGE = """
+import json, sys
+from itertools import count
+from pathlib import Path
+from results import ppo_run
+class Plan:
+    def __init__(self): self.begin()
+    def begin(self): self.steps = count()
+    def predict(self, observation, deterministic): return next(self.steps) // 3 % 4, None
+plan = Plan()
+ppo_run.PPO.load = lambda *_, **__: plan
+spec = json.loads(Path(sys.argv[1]).read_text())
+for trial in spec["trials"]:
+    plan.begin()
+    ppo_run.judge({**spec, "trials": [trial]})
+"""
+
+
+class Planned(FixedTime):
+    """The same plan in our court."""
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        session.install(task.programs)
+        self._steps = count()
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        return np.array([next(self._steps) // 3 % 4])
+
 
 def python(code: str, *arguments: str) -> list[str]:
     done = subprocess.run(
@@ -83,6 +122,28 @@ def test_a_model_is_kept_as_soon_as_its_moment_has_come(tmp_path: Path) -> None:
         "True [(30.0, 20)]",
         "False [(30.0, 20), (60.0, 40)]",
     ]
+
+
+def test_both_are_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same choices, hour, yellow, options and seeds: the same delays."""
+    monkeypatch.setitem(CLASSICAL, "planned", Planned)
+    place = single()
+    own = [run_episode(*place, "planned", seed, CONDITIONS).delay for seed in seeds(2)]
+
+    class Judge:
+        def __init__(self, what: str, spec: dict[str, Any], place: Path) -> None:
+            self._path = place.with_suffix(".json")
+            self._path.write_text(json.dumps(spec))
+
+        def answer(self, within: float) -> None:
+            python(JUDGE, str(self._path))
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(rival, "_Process", Judge)
+    spec = rival.environment_of(place.scenario, rival.VARIANTS["defaults"])
+    assert rival._judge({"env": spec, "model": ""}, tmp_path, seeds(2)) == pytest.approx(own, rel=1e-3)
 
 
 def test_more_than_one_signal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

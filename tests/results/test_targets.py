@@ -56,7 +56,8 @@ def test_what_make_results_measures_leaves_no_target_open() -> None:
         ]
     }
     rows = [snapshot("cologne1", 20.0, moment) for moment in PARTS["rival"].settings.moments]
-    found["rival"] = {"own": rows, "theirs": [{**row, "variant": "defaults"} for row in rows]}
+    theirs = [{**row, "variant": "defaults"} for row in rows]
+    found["rival"] = {"own": rows, "theirs": theirs, "runs": PARTS["rival"].settings.runs}
     open_targets = [one.about for one in judge(found) if one.met is None]
     assert not open_targets
     assert set(REASONS) <= {one.about for one in judge(found)}, "a reason for no target"
@@ -91,7 +92,17 @@ def test_a_run_without_a_checkpoint_by_then_has_not_got_there() -> None:
     rows = [snapshot("cologne1", 16.0, seed=seed) for seed in (1, 2, 3)]
     early = [snapshot("cologne1", 19.0, 60.0)]
     found = verdicts(cologne1={"rows": [*rows, *early]})["cologne1, 60 s after the start"]
-    assert (found.met, found.value_text) == (False, "no checkpoint yet")
+    assert (found.met, found.value_text) == (False, "no checkpoint")
+
+
+def test_a_run_that_failed_has_not_got_anywhere() -> None:
+    rows = [snapshot("cologne1", 16.0, moment, seed) for seed in (1, 2) for moment in (60.0, 300.0, None)]
+    found = verdicts(cologne1={"rows": rows, "failed": ["out of memory"] * 3})
+    assert {one.met for about, one in found.items() if one.value is not None} == {False}
+    assert found["cologne1, last checkpoint"].value_text == "no checkpoint"
+    assert found["cologne1, last checkpoint, gridlocked episodes"].value_text == "a run failed"
+    most = verdicts(cologne1={"rows": rows, "failed": ["out of memory"]})
+    assert most["cologne1, last checkpoint"].met is True, "two of three have got there"
 
 
 def test_rows_of_another_network_do_not_count() -> None:
@@ -125,12 +136,12 @@ def test_the_best_variant_of_the_rival_counts() -> None:
         for variant, delays in (("a", (25.0, 25.0, 10.0)), ("b", (17.0, 17.0, 90.0)))
         for seed, delay in enumerate(delays)
     ]
-    found = verdicts(rival={"own": own, "theirs": theirs})
+    found = verdicts(rival={"own": own * 3, "theirs": theirs, "runs": 3})
     side = found["cologne1, 60 s after the start, against the best of sumo-rl with PPO"]
     assert (side.goal, side.met) == (17.0, False), "the best median, not the best run"
 
 
 def test_who_has_no_policy_yet_is_behind() -> None:
     theirs = [{**snapshot("cologne1", 100.0, 30.0), "variant": "a"}]
-    found = verdicts(rival={"own": [], "theirs": theirs})
+    found = verdicts(rival={"own": [], "theirs": theirs, "runs": 1})
     assert found["cologne1, 30 s after the start, against the best of sumo-rl with PPO"].met is False
