@@ -7,8 +7,9 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import kept, report
-from benchmarks.command import Command, measure
+from benchmarks import report
+from benchmarks.sections import SECTIONS
+from pages.command import Command, measure
 
 
 def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
@@ -19,7 +20,7 @@ def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
     return measure(folder, part, module.measure, module.Settings(), f"python -m benchmarks.{part}")
 
 
-main = Command("benchmarks", __doc__, kept.PARTS, do, report.write).run
+main = Command("benchmarks", __doc__, tuple(SECTIONS), do, report.write).run
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

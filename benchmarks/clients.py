@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from benchmarks import sumorl
-from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
+from benchmarks.contest import Sample, add_turn_flag, take_turns
 from benchmarks.networks import INTERVALS, extent
 from benchmarks.usage import Meter
 from envs.scenarios import Scenario, find
+from pages.output import results_only
 
 _WARM_UP = 3  # decisions before anything is measured
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import IO, Any, Self
 
-ROOT = Path(__file__).parents[1]
+from pages import ROOT
+from pages.output import say
+
 _START_LIMIT = 300.0  # s until a contender is ready
 _MEASURE_LIMIT = 600.0  # s for one measurement
 _END_LIMIT = 30.0  # s until it has ended
@@ -108,27 +108,9 @@ def contest(contenders: Sequence[Contender], rounds: int, title: str) -> dict[st
     return samples
 
 
-def say(text: str) -> None:
-    """Progress, for people."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def add_turn_flag(parser: argparse.ArgumentParser) -> None:
     """The flag by which a parent says that it will tell when to measure."""
     parser.add_argument("--in-turn", action="store_true", help="measure whenever a line comes on stdin, until it ends")
-
-
-@contextmanager
-def results_only() -> Iterator[IO[str]]:
-    """The real stdout, for results alone: whatever else is printed meanwhile, here or by a child, goes to stderr."""
-    sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as results:
-        os.dup2(2, 1)
-        try:
-            yield results
-        finally:
-            sys.stdout.flush()
-            os.dup2(results.fileno(), 1)
 
 
 def take_turns(results: IO[str], measure: Callable[[], Sample], in_turn: bool) -> None:

@@ -15,9 +15,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from benchmarks import script
 from benchmarks.acting import RADIUS
-from benchmarks.contest import say
 from benchmarks.recording import record
 from benchmarks.spread import Spread, ratio
 from benchmarks.traffic import TICK, Plan
@@ -29,6 +27,8 @@ from graph.acting import stack
 from graph.build import build
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
+from pages import script
+from pages.output import say
 
 _FASTEST = 10.0  # s to a collision: later ones are alike
 

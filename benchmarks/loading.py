@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks import script
-from benchmarks.contest import say
 from benchmarks.endless import Endless
 from benchmarks.graphs import Settings as Frames
 from benchmarks.graphs import recorded
@@ -22,6 +20,8 @@ from benchmarks.spread import Spread, ratio
 from benchmarks.usage import Meter
 from graph import Batch, Batches
 from graph.tensors import GraphTensors
+from pages import script
+from pages.output import say
 
 _WARM_UP = 10  # batches before anything is measured
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import script
 from benchmarks.spread import Spread
 from benchmarks.training_run import TrainingRun, training_run
 from benchmarks.usage import pss, tree
+from pages import script
 
 _LOOK = 0.5  # s between two looks at the memory of all processes
 _LIMIT = 600.0  # s for one run

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.acting import initial_weights
-from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
+from benchmarks.contest import Sample, add_turn_flag, take_turns
 from benchmarks.networks import extent
 from benchmarks.usage import Meter
 from buffers import Slots, WeightsChannel
@@ -28,6 +28,7 @@ from config import Settings
 from envs import find, probe
 from graph.shape import PolicyShape
 from machine import cores
+from pages.output import results_only
 
 _PATIENCE = 0.02  # s that the parent waits for a fragment before it looks at the clock
 _WARM_UP = 20  # decisions of each env before anything is measured

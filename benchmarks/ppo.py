@@ -17,10 +17,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
+from benchmarks.contest import Sample, add_turn_flag, take_turns
 from benchmarks.sumorl import make, speak_over
 from benchmarks.usage import Meter, Usage
 from envs.scenarios import find
+from pages.output import results_only
 
 _ENVS = 2
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import pictures
-from benchmarks.kept import Measured
-from benchmarks.page import Page, on_what
 from benchmarks.sections import SECTIONS
-from benchmarks.tables import paragraph, targets
 from benchmarks.targets import Judgement, judge
+from pages.kept import Measured
+from pages.page import Page, on_what
+from pages.tables import paragraph, targets
 
 _PAGE = Page("benchmarks")
 _INTRODUCTION = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import script
 from benchmarks.clients import command
 from benchmarks.contest import Contender, contest
 from benchmarks.networks import NETWORKS
 from benchmarks.spread import Spread
+from pages import script
 
 _INTERVAL = 10.0  # s between decisions
 _SECONDS = 120.0  # simulated s before each reset, so that it has vehicles to remove

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import pooled, script, vectorised
+from benchmarks import pooled, vectorised
 from benchmarks.contest import Contender, Sample, contest
 from benchmarks.networks import NETWORKS, extent
 from benchmarks.spread import Spread, ratio
+from pages import script
 
 RIVAL = "sumo-rl-libsumo"
 OWN = ("platoon-traci", "platoon-libsumo")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tables import NOTHING, optional, paragraph, short, spread, table, tiny, whole
+from pages.tables import NOTHING, optional, paragraph, short, spread, table, tiny, whole
 
 Result = dict[str, Any]
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import script
 from benchmarks.clients import CLIENTS, command
 from benchmarks.contest import Contender, Sample, contest
 from benchmarks.networks import INTERVALS, NETWORKS, extent
 from benchmarks.spread import Spread, ratio
 from benchmarks.sumorl import can_decide_every
+from pages import script
 
 BASELINE = "bare"
 STOCK_LIBRARY = "sumo-rl-traci"

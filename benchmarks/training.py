@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pooled, script
+from benchmarks import pooled
 from benchmarks.contest import Contender, contest
 from benchmarks.spread import Spread
 from benchmarks.training_run import TrainingRun, training_run
 from benchmarks.usage import Meter, tree
 from envs import find
 from learner import checkpoints
+from pages import script
 
 _WATCHED = 0.8  # of the second half: a run's processes must live until the end of a measurement
 _PARTS = 5  # the measured half is cut into as many

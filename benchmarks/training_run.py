@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import ROOT, ContestError, say
+from benchmarks.contest import ContestError
 from learner import metrics
+from pages import ROOT
+from pages.output import say
 
 _LOOK = 0.1  # s between two looks at its metrics
 _START_LIMIT = 120.0  # s until it has written its first row, and until it has ended once asked to

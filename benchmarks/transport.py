@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import script
-from benchmarks.contest import say
 from benchmarks.spread import Spread, ratio
 from buffers import Slots, fragment_layout, read_fragment
 from buffers.children import end_helpers, follow_parent
 from buffers.layout import Layout
+from pages import script
+from pages.output import say
 
 _WRITERS = 2
 _SLOTS_EACH = 4

@@ -20,13 +20,14 @@ from gymnasium.vector import AsyncVectorEnv
 from numpy.typing import NDArray
 
 from benchmarks.acting import untrained_actor
-from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
+from benchmarks.contest import Sample, add_turn_flag, take_turns
 from benchmarks.networks import extent
 from benchmarks.recording import record
 from benchmarks.sumorl import make, speak_over
 from benchmarks.usage import Meter
 from envs.scenarios import Scenario, find
 from envs.simulation import Simulation
+from pages.output import results_only
 
 _WARM_UP = 5  # steps before anything is measured
 _NEXT_EPISODE = 1000  # added to the seeds from one episode to the next

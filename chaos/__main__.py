@@ -11,11 +11,11 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.command import Command
-from benchmarks.contest import say
-from benchmarks.kept import forget
 from chaos import kept, report
 from chaos.harm import Result
+from pages.command import Command
+from pages.kept import forget
+from pages.output import say
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

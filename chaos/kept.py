@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kept
-from benchmarks.kept import Measured
 from chaos.harm import Result
+from pages import kept
+from pages.kept import Measured
 
 PARTS = (
     *("kills", "stalls", "steering", "starvation", "signals", "parents"),

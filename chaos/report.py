@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kept import Measured
-from benchmarks.page import Page, on_what
-from benchmarks.tables import paragraph, table
 from chaos import pictures
+from pages.kept import Measured
+from pages.page import Page, on_what
+from pages.tables import paragraph, table
 
 _PAGE = Page("reliability")
 _INTRODUCTION = """

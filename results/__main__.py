@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.command import Command, measure
+from pages.command import Command, measure
 from results import report
 from results.parts import PARTS
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import script
-from benchmarks.contest import ContestError, say
+from benchmarks.contest import ContestError
 from benchmarks.training_run import TrainingRun
 from learner import checkpoints
 from machine import cores
+from pages import script
+from pages.output import say
 from report.statistics import Summary
 from results.protocol import Court, Row
 

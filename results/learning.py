@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import script
-from benchmarks.contest import ContestError, say
+from benchmarks.contest import ContestError
 from benchmarks.training_run import TrainingRun, training_run
 from learner import checkpoints
+from pages import script
+from pages.output import say
 from results.protocol import Court, Row, seeds
 
 _CURVE = 200  # points of a learning curve that are kept

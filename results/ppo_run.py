@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 from sumo_rl import SumoEnvironment
 
 Spec = dict[str, Any]
+Maker = Callable[[], gymnasium.Env[Any, Any]]
 
 
 class FreshTraffic(gymnasium.Wrapper):
@@ -65,7 +66,7 @@ def make(spec: Spec, number: int) -> gymnasium.Env[Any, Any]:
 
 def train(spec: Spec) -> list[Spec]:
     """Train until the last moment; what was kept at each of them."""
-    makers = [partial(make, spec, number) for number in range(spec["envs"])]
+    makers: list[Maker] = [partial(make, spec, number) for number in range(spec["envs"])]
     # Forked, they need not import everything once more while the clock runs. No SUMO and no thread is there yet.
     with closing(SubprocVecEnv(makers, start_method="fork")) as processes:
         vector: VecEnv = processes

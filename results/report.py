@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.kept import Measured
-from benchmarks.page import Page, on_what
-from benchmarks.tables import paragraph, targets
-from benchmarks.targets import Judgement
+from pages.judgement import Judgement
+from pages.kept import Measured
+from pages.page import Page, on_what
+from pages.tables import paragraph, targets
 from results.parts import PARTS
 from results.protocol import CONDITIONS
 from results.reasons import REASONS

@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks import script
-from benchmarks.contest import ROOT, ContestError, say
+from benchmarks.contest import ContestError
 from benchmarks.sumorl import arguments, environment
 from collectors.plan import RESERVED_SEEDS
 from envs.errors import ScenarioError
 from envs.scenarios import Scenario
 from envs.trips import read_trips, trip_options
 from machine import cores
+from pages import ROOT, script
+from pages.output import say
 from report.statistics import Summary
 from results import learning
 from results.protocol import CONDITIONS, Court, Row, seeds

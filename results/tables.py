@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.tables import NOTHING, table
+from pages.tables import NOTHING, table
 from results.protocol import Row
 
 

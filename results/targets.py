@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
-from benchmarks.targets import Judgement
+from pages.judgement import Judgement
 from results.protocol import Found, Row
 
 _LAST = {"cologne1": 16.5, "cologne8": 17.0, "grid4x4": 30.0}  # s of delay, of the last checkpoint

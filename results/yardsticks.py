@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import script
-from benchmarks.contest import say
 from envs.controllers import CLASSICAL
+from pages import script
+from pages.output import say
 from results.protocol import Court, seeds
 
 NETWORKS = ("resco:cologne1", "resco:cologne8", "resco:grid4x4", "resco:ingolstadt21")

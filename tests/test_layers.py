@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("buffers", "collectors", "dashboard", "envs", "graph", "learner", "machine", "report")
+AROUND = ("pages", "benchmarks", "chaos", "results")
 TOPS = ("arguments", "closing", "config", "evaluate", "operations", "train_rl")
 
 MAY_KNOW = {
@@ -23,6 +24,10 @@ MAY_KNOW = {
     "collectors": {"buffers", "envs", "graph", "machine"},
     "learner": {"buffers", "graph", "machine"},
     "report": {"envs"},
+    "pages": {"machine"},
+    "benchmarks": {*ROOMS, "pages"},
+    "chaos": {*ROOMS, "pages"},
+    "results": {*ROOMS, "pages", "benchmarks"},
 }
 # Frame-to-graph code runs wherever there is numpy, and collectors start in a second.
 WITHOUT_TORCH = (
@@ -59,9 +64,13 @@ def path_of(module: str) -> Path | None:
 @cache
 def modules() -> list[str]:
     """Every module of the rooms and beside them."""
-    found = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return modules_in(ROOMS) + [name for name in TOPS if path_of(name)]
+
+
+def modules_in(rooms: Iterable[str]) -> list[str]:
+    found = [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found]
-    return [name.removesuffix(".__init__") for name in names] + [name for name in TOPS if path_of(name)]
+    return [name.removesuffix(".__init__") for name in names]
 
 
 @cache
@@ -82,7 +91,7 @@ def imports(module: str) -> frozenset[str]:
             assert not node.level, f"{module}: a relative import"
             assert node.module is not None
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name for name in inner if node.module.split(".")[0] in ROOMS and path_of(name)}
+            found |= {name for name in inner if room(node.module) in (*ROOMS, *AROUND) and path_of(name)}
             found |= {node.module} if any(not path_of(name) for name in inner) else set()
     return frozenset(found)
 
@@ -112,19 +121,20 @@ def test_there_is_something_to_look_at() -> None:
     assert "buffers.slots" in imports("collectors.collector")
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", [*ROOMS, *AROUND])
 def test_a_room_knows_only_the_rooms_below(name: str) -> None:
-    allowed = MAY_KNOW[name] | {name}
+    below = MAY_KNOW[name] | {name}
     wrong = {
         module: sorted(other)
-        for module in modules()
-        if room(module) == name and (other := {m for m in imports(module) if room(m) in ROOMS} - of_rooms(allowed))
+        for module in modules_in([name])
+        if (other := {m for m in imports(module) if room(m) in {*ROOMS, *AROUND} - below})
     }
     assert not wrong
 
 
-def of_rooms(names: set[str]) -> set[str]:
-    return {module for module in modules() if room(module) in names}
+def test_what_is_around_is_known_by_nothing_that_people_run() -> None:
+    assert "results.targets" in imports("results.report"), "the reader of imports is blind"
+    assert not {module for module in TOPS if path_of(module) and {room(m) for m in imports(module)} & set(AROUND)}
 
 
 def test_nobody_imports_the_settings_or_the_programs() -> None:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from benchmarks.contest import ROOT, Contender, ContestError, contest
+from benchmarks.contest import Contender, ContestError, contest
+from pages import ROOT
 
 TURNS = ["tests.benchmarks.turns"]
 

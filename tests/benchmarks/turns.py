@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 
-from benchmarks.contest import Sample, add_turn_flag, results_only, take_turns
+from benchmarks.contest import Sample, add_turn_flag, take_turns
+from pages.output import results_only
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--fail-in", type=int, default=0)

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 
+from collectors import side_by_side
 from collectors.episodes import Conditions, run_episode
 from collectors.errors import EvaluationError
 from collectors.evaluation import evaluate, record
@@ -209,3 +211,40 @@ def test_whatever_the_listener_raises_ends_all_episodes() -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(scenario, network, ["fixed"], range(1, 6), SHORT, processes=2, on_episode=interrupt)
     wait_for(lambda: not own_processes(), "the end of episodes and SUMOs")
+
+
+@dataclass(frozen=True)
+class LongAnswer:
+    """Work whose answer is longer than a pipe holds."""
+
+    def __str__(self) -> str:
+        return "a long answer"
+
+    def run(self) -> bytes:
+        return bytes(1 << 24)
+
+
+def test_one_that_is_killed_in_the_middle_of_its_answer_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def next_ended(running: Sequence[Any], ended: Callable[..., list[Any]] = side_by_side._next_ended) -> list[Any]:
+        found = ended(running)
+        for one in found:  # its answer has begun, and goes on as fast as it is read
+            one._process.kill()
+            one._process.join()
+        return found
+
+    monkeypatch.setattr(side_by_side, "_next_ended", next_ended)
+    with pytest.raises(EvaluationError, match=r"^a long answer: its process died with exit code -9"):
+        side_by_side.run_all([LongAnswer()])
+
+
+def test_webster_counts_as_long_as_an_episode_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[float] = []
+
+    def count(session: Session, end: float) -> dict[tuple[str, str], float]:
+        counted.append(end)
+        return {}
+
+    monkeypatch.setattr("envs.controllers.webster._count", count)
+    place = single()
+    run_episode(*place, "webster", 1, Conditions(episode_seconds=300.0))
+    assert counted == [place.scenario.begin + 300.0]

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.contest import ROOT
 from benchmarks.sumorl import environment
 from collectors.episodes import run_episode
 from collectors.plan import RESERVED_SEEDS
-from envs.controllers import CLASSICAL, FixedTime
+from envs.controllers import CLASSICAL, MaxPressure
 from envs.errors import ScenarioError
 from envs.session import Session
 from envs.signals import Frame, SignalControl
+from pages import ROOT
 from results import rival
 from results.protocol import CONDITIONS, seeds
 from tests.support.plans import single
@@ -80,7 +80,7 @@ for trial in spec["trials"]:
 """
 
 
-class Planned(FixedTime):
+class Planned(MaxPressure):
     """The same plan in our court."""
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:

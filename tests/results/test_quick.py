@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import kept
-from benchmarks.contest import ROOT
+from pages import ROOT, kept
+from tests.support.leftovers import bearers, marked
+from tests.support.waiting import wait_for
 
 PNG = b"\x89PNG\r\n"
 
@@ -74,3 +76,19 @@ def test_side_by_side_with_ppo(tmp_path: Path) -> None:
         assert len(row["delays"]) == 1
         assert row["delays"][0] > 0
     assert "- `short`: 2 environments, reward diff-waiting-time, gamma 0.95" in page
+
+
+@pytest.mark.parametrize("part", ["ablation", "rival"])
+def test_who_is_asked_to_end_leaves_nothing_behind(tmp_path: Path, part: str) -> None:
+    """In the middle of training, in a thread of several or with processes of others."""
+    environment, mark = marked(os.environ)
+    command = [sys.executable, "-m", "results", "--parts", part, "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as measuring:
+        assert measuring.stderr is not None
+        for line in measuring.stderr:
+            if "train_rl.py" in line:
+                break
+        measuring.terminate()
+        measuring.stderr.read()
+        assert measuring.wait(30.0) == 130
+    wait_for(lambda: not bearers(mark), "the end of all that was started")

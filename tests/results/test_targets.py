@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.targets import Judgement
+from pages.judgement import Judgement
 from results import learning
 from results.parts import PARTS
 from results.reasons import REASONS

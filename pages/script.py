@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from benchmarks.contest import results_only
+from pages.output import results_only
 
 Settings = TypeVar("Settings")
 

@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine, versions
-
-PARTS = ("stepping", "scaling", "training", "resets", "transport", "loading", "graphs", "memory")
+from pages.machine import machine, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def forget(folder: Path, part: str) -> None:
     (folder / f"{part}.json").unlink(missing_ok=True)
 
 
-def read(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Measured]:
+def read(folder: Path, parts: Sequence[str]) -> dict[str, Measured]:
     """What is kept, by part, in their order."""
     paths = {part: folder / f"{part}.json" for part in parts}
     return {part: Measured(**json.loads(path.read_text("utf-8"))) for part, path in paths.items() if path.exists()}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.command import Command, measure
-from benchmarks.kept import Measured
+from pages.command import Command, measure
+from pages.kept import Measured
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmarks.targets import Judgement
+from pages.judgement import Judgement
 
 NOTHING = "–"
 _WIDTH = 120  # of the page's source

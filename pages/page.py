@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.kept import Measured
-from benchmarks.tables import table
+from pages.kept import Measured
+from pages.tables import table
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kept
-from benchmarks.contest import ROOT, say
-from benchmarks.kept import Measured
+from pages import ROOT, kept
+from pages.kept import Measured
+from pages.output import say
 
 
 @dataclass(frozen=True)
