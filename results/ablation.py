@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from benchmarks.contest import ContestError
@@ -71,6 +72,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     jobs = [(variant, seed) for variant in settings.variants for seed in range(1, settings.runs + 1)]
     failed: list[str] = []
     running: list[TrainingRun] = []
+    over = Event()
     with tempfile.TemporaryDirectory() as folder:
 
         def train(job: tuple[str, int]) -> Path | None:
@@ -79,6 +81,8 @@ def measure(settings: Settings) -> dict[str, Any]:
             run = TrainingRun(flags(settings, *job), place)
             running.append(run)
             try:
+                if over.is_set():  # whoever ends all that is running may have looked before this one was
+                    return None
                 run.finish(within=settings.decisions / _SLOWEST)
             except ContestError as error:
                 failed.append(str(error))
@@ -99,6 +103,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             try:
                 trained = dict(zip(jobs, several.map(train, jobs), strict=True))
             except BaseException:  # nobody waits for the rest
+                over.set()
                 several.shutdown(wait=False, cancel_futures=True)
                 for run in list(running):
                     run.kill()

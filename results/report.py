@@ -25,9 +25,10 @@ cologne8; those under "What matters" differ in what is said there.
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
 phase, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that entered; the
-full delay has those that never did in it. Intervals are 95 % (Student's t) over episodes. Moments count from the start
-of the process, in a checkout that `make setup` has been run in; their policy is the newest checkpoint. Where there are
-several training runs, targets are held against their median.
+full delay has those that never did in it. Under `fixed` and `actuated` SUMO decides, with the network's own yellow.
+Intervals are 95 % (Student's t) over episodes. Moments count from the start of the process, in a checkout that
+`make setup` has been run in; their policy is the newest checkpoint. Where there are several training runs, targets are
+held against their median; one that fails counts as one without end.
 """
 
 
