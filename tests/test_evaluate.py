@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
+import config
 import evaluate
+from collectors.episodes import Conditions
 from envs import sumo
 from envs.controllers import CLASSICAL, FixedTime
 from envs.session import Session
@@ -24,6 +27,7 @@ from graph.policy import SignalPolicy
 from graph.schema import COLUMNS
 from graph.shape import PolicyShape
 from learner import checkpoints
+from results.protocol import CONDITIONS
 from tests.support.leftovers import bearers, marked
 from tests.support.waiting import wait_for
 
@@ -118,6 +122,15 @@ def test_demand_varies_only_where_it_is_asked_for_and_alike_for_all(
     assert departed(as_it_is)[:2] == departed(as_it_is)[2:], "a checkpoint's own demand has leaked in"
     assert departed(fewer)[:2] == departed(fewer)[2:], "controllers met different traffic"
     assert all(some < 0.7 * all_ for some, all_ in zip(departed(fewer), departed(as_it_is), strict=True))
+
+
+def test_by_default_everybody_is_judged_as_policies_are_trained() -> None:
+    env, judged = config.load([]).env, asdict(Conditions())
+    only_in_training = {"departure_jitter"}
+    assert {name: getattr(env, name) for name in judged.keys() - only_in_training} == {
+        name: value for name, value in judged.items() if name not in only_in_training
+    }
+    assert asdict(CONDITIONS) == judged, "the protocol of docs/results.md"
 
 
 def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
