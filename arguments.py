@@ -78,7 +78,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="draw into --out how runs have learned: folders of runs that differ in their seed; may be repeated",
+        help="draw into --out how runs have learned: folders of runs that differ in their seed become one curve; "
+        "repeat it for further curves",
     )
     add("--gui", action="store_true", help="show the first seed under the one controller in sumo-gui")
     add("--gui-delay", type=float, default=100.0, metavar="MS", help="of real time between two steps (%(default)g)")
@@ -98,6 +99,8 @@ def _check_controllers(options: argparse.Namespace) -> None:
             raise UsageError(
                 f"--controller {name}: must be {', '.join(CLASSICAL)}, or the path of a checkpoint or a run's folder"
             )
+    if options.sampled and all(name in CLASSICAL for name in options.controller):
+        raise UsageError("--sampled: only policies draw phases, and none is given")
     if options.gui and len(options.controller) != 1:
         raise UsageError(f"--gui: shows one controller, {len(options.controller)} are given")
 
@@ -119,9 +122,15 @@ def _check_numbers(options: argparse.Namespace) -> None:
 def _check_output(options: argparse.Namespace) -> None:
     if options.gui and options.video:
         raise UsageError("--gui and --video: give one of them")
+    shown = "--gui" if options.gui else "--video"
+    for name in ("json", "out", "curves"):
+        if (options.gui or options.video) and getattr(options, name):
+            raise UsageError(f"{shown} and --{name}: one shows traffic, the other measures; ask for one at a time")
     if options.video and options.video.suffix not in FRAMES_PER_SECOND:
         raise UsageError(f"--video {options.video}: must end in {' or '.join(FRAMES_PER_SECOND)}")
     if options.curves and options.out is None:
         raise UsageError("--curves: needs --out FOLDER to draw into")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out}: is a file, must be a folder")
+    if options.out is not None and (options.out / "config.yaml").exists():
+        raise UsageError(f"--out {options.out}: holds a training run, whose report would be lost; name another folder")

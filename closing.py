@@ -21,6 +21,7 @@ from collectors.policies import Policy
 from learner import metrics
 from learner.files import write_atomically, writing
 from report.curves import learning_curve
+from report.progress import progress
 from report.records import as_dict
 from report.statistics import Summary
 from report.tables import show
@@ -50,14 +51,17 @@ class ClosingTable:
             flush=True,
         )
         for place in places:
-            episodes = evaluate(
-                place.scenario,
-                place.network,
-                [_BASELINE, self._policy],
-                self._seeds,
-                self._conditions,
-                on_wait=self._on_wait,
-            )
+            both: list[str | Policy] = [_BASELINE, self._policy]
+            with progress(f"{place.name}: episodes", len(both) * len(self._seeds)) as advance:
+                episodes = evaluate(
+                    place.scenario,
+                    place.network,
+                    both,
+                    self._seeds,
+                    self._conditions,
+                    on_episode=advance,
+                    on_wait=self._on_wait,
+                )
             self._episodes[place.name] = episodes
             show(episodes, Console(), _BASELINE, title=f"{place.name}, unseen seeds")
 

@@ -128,6 +128,7 @@ def choose_conditions(options: argparse.Namespace, trained: Sequence[dict[str, A
 def measure(options: argparse.Namespace, study: Study) -> list[Episode]:
     """Let every controller act on every seed, print what came out, and write it down where it is wanted."""
     from report.delays import busiest_moment
+    from report.progress import progress
 
     folder = make_folder("--out", options.out) if options.out is not None else None
     seeds = range(options.first_seed, options.first_seed + options.seeds)
@@ -156,7 +157,7 @@ def report(
     if options.json:
         print(json.dumps(facts, indent=2, allow_nan=False))
     else:
-        tables.show(episodes, Console(), title=f"Delay on {options.scenario}", details=True)
+        tables.show(episodes, Console(), title=f"Delay on {options.scenario}: {study.conditions}", details=True)
     if options.out is not None:
         with writing("--out", options.out):
             for trouble in folder.write(options.out, facts, episodes, recordings, COURSE_BIN, options.scenario):
@@ -166,6 +167,7 @@ def report(
 def film(options: argparse.Namespace, study: Study) -> None:
     """Film the first seed's traffic under every controller, side by side."""
     from report.film import FRAMES_PER_SECOND, write
+    from report.progress import progress
 
     path: Path = options.video
     make_folder("--video", path.parent)
@@ -201,6 +203,7 @@ def draw_curves(options: argparse.Namespace, episodes: Sequence[Episode]) -> Non
     from report.curves import learning_curves
     from report.statistics import Summary, by_controller
 
+    scenarios = {check_alike(runs) for runs in options.curves}
     groups = {
         f"{runs[0].name} to {runs[-1].name}" if len(runs) > 1 else runs[0].name: [
             metrics.read(folder / metrics.FILE_NAME) for folder in runs
@@ -211,9 +214,37 @@ def draw_curves(options: argparse.Namespace, episodes: Sequence[Episode]) -> Non
     baseline = Summary.of(episode.delay for episode in own) if own else None
     path = make_folder("--out", options.out) / "learning-curves.png"
     with writing("--out", path):
-        learning_curves(path, groups, baseline, "Learning", name)
+        learning_curves(path, groups, baseline, f"Learning on {' and '.join(sorted(scenarios))}", name)
     if not options.json:
         print(path)
+
+
+def check_alike(runs: Sequence[Path]) -> str:
+    """See that runs differ in nothing that one curve could not show the mean of; returns what they were trained on.
+
+    Raises ``UsageError`` where they do, and where one of them is no run.
+    """
+    import config
+
+    settings = []
+    for run in runs:
+        path = run / "config.yaml"
+        try:
+            settings.append(config.from_yaml(path.read_text(encoding="utf-8"), str(path)).model_dump(exclude={"run"}))
+        except OSError as error:
+            raise UsageError(f"--curves {run}: is no run's folder ({path.name}: {error.strerror})") from error
+    first = settings[0]
+    for run, own in zip(runs, settings, strict=True):
+        differs = [
+            f"{part}.{name}" for part, values in own.items() for name in values if values[name] != first[part][name]
+        ]
+        if differs:
+            raise UsageError(
+                f"--curves {runs[0]} {run}: they differ in {', '.join(differs)}, and a curve is the mean of runs that "
+                "differ in their seed; repeat --curves for further curves"
+            )
+    scenario: str = first["env"]["scenario"]
+    return scenario
 
 
 def make_folder(flag: str, path: Path) -> Path:
@@ -230,19 +261,6 @@ def writing(flag: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{flag} {path}: cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
-    """A bar on stderr that advances with each call; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda _: bar.advance(task)
 
 
 if __name__ == "__main__":

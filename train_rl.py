@@ -431,9 +431,12 @@ class Run:
             on_wait=stop.raise_if_requested,
         )
         about = {"decisions": self.progress.decisions, **env.model_dump(exclude=in_training)}
-        with suppress(StopRequestedError):
+        try:
             table.fill(self.places)
             table.write(self.folder, about)
+        except StopRequestedError:
+            again = f"--controller fixed --controller {self.folder}"
+            print(f"stopped before it was done: python evaluate.py --scenario {self.places[0].name} {again} does it")
 
     def close(self) -> None:
         """End everything that this run has started."""

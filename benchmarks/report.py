@@ -9,7 +9,7 @@ from benchmarks import pictures
 from benchmarks.sections import SECTIONS
 from benchmarks.targets import Judgement, judge
 from pages.kept import Measured
-from pages.page import Page, on_what
+from pages.page import Page, introduction, on_what
 from pages.tables import paragraph, targets
 
 _PAGE = Page("benchmarks")
@@ -33,10 +33,7 @@ def text(measured: Mapping[str, Measured]) -> str:
     """The page."""
     judgements = {part: judge(part, one.result) for part, one in measured.items()}
     lines = [
-        "# Benchmarks",
-        "",
-        paragraph(_INTRODUCTION),
-        "",
+        *introduction("Benchmarks", _INTRODUCTION, measured),
         *_overview([one for part in judgements.values() for one in part]),
         "## On what",
         "",

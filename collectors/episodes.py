@@ -36,6 +36,12 @@ class Conditions:
     demand_scale: str = "1"
     departure_jitter: float = 0.0
 
+    def __str__(self) -> str:
+        return (
+            f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
+            f"{self.min_green:g} s of green at least"
+        )
+
     @property
     def variation(self) -> Variation:
         """What each episode draws from its seed."""

@@ -45,7 +45,7 @@ class Command:
         if given.quick and given.out is None:
             parser.error("--quick: needs --out FOLDER, or its figures would take the place of real ones")
         page = ROOT / "docs" if given.out is None else given.out
-        folder = ROOT / "docs" / "measured" / self.name if given.out is None else given.out
+        folder = page / "measured" / self.name
         failed = [] if given.what == "report" else [part for part in given.parts if not self.do(part, folder, given)]
         found = kept.read(folder, self.parts)
         if not found:
@@ -62,7 +62,7 @@ class Command:
         add("what", nargs="?", choices=("all", "report"), default="all", help="default: %(default)s")
         add("--parts", nargs="+", choices=self.parts, default=self.parts, help="which parts")
         add("--quick", action="store_true", help="tiny sizes: to see that it works, for no figures")
-        add("--out", type=Path, help=f"folder for results and page (default: docs/measured/{self.name} and docs)")
+        add("--out", type=Path, help="folder for the page and, in measured/, what it is written from (default: docs)")
         self.add(parser)
         return parser
 

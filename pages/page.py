@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pages.kept import Measured
-from pages.tables import table
+from pages.tables import paragraph, table
+
+_QUICK = "**Tiny sizes, on the smallest scenario, to see that it works (`--quick`): its figures mean nothing.**"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Page:
 
     def _picture(self, part: str) -> str:
         return f"{self.name}-{part}.png"
+
+
+def introduction(title: str, text: str, measured: Mapping[str, Measured]) -> list[str]:
+    """The first lines; a page of tiny sizes says that it is none of figures."""
+    quick = any("--quick" in one.command for one in measured.values())
+    return [f"# {title}", "", *([_QUICK, ""] if quick else []), paragraph(text), ""]
 
 
 def on_what(measured: Mapping[str, Measured]) -> list[str]:

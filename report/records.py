@@ -9,6 +9,7 @@ from typing import Any
 
 from report.statistics import CONFIDENCE, FIGURES, Trial, results
 
+_DIGITS = 6  # of a figure in a CSV: 1978, not 1977.9999999999998
 _COLUMNS = ("controller", "seed", *FIGURES, "gridlocked", "wall")
 
 
@@ -34,7 +35,10 @@ def as_dict(trials: Sequence[Trial], baseline: str | None = None, **about: Any) 
 
 def as_csv(trials: Sequence[Trial]) -> str:
     """What goes into report.csv: a header, and a row per episode with whatever is a single number."""
-    rows = [_plain(trial, _COLUMNS) for trial in trials]
+    rows = [
+        {name: round(value, _DIGITS) if isinstance(value, float) else value for name, value in row.items()}
+        for row in (_plain(trial, _COLUMNS) for trial in trials)
+    ]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]) if rows else _COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -13,8 +13,9 @@ from report.statistics import Result, Summary, Trial, results
 
 _NOTHING = "–"
 _LEGEND = "seconds per vehicle, means of n episodes; ± is the 95 % interval of the mean"
+_LEGEND_OF_ONE = "seconds per vehicle, means over the vehicles of one episode"
 _DETAILS_LEGEND = (
-    "full: delay with vehicles that never got in, s; worst: longest standing of a vehicle, s\n"
+    "full: delay of all, those that never got in with their wait so far, s; worst: longest standing of a vehicle, s\n"
     "queue: vehicles that stand; CO2: g per vehicle; veh/h: arrived"
 )
 
@@ -24,7 +25,8 @@ def show(
 ) -> None:
     """Print the table, and with ``details`` a second one with what else there is to know."""
     rows = results(trials, baseline)
-    _print(console, _lines(rows), _best(rows), title, _LEGEND)
+    legend = _LEGEND if len(trials) > len(rows) else _LEGEND_OF_ONE
+    _print(console, _lines(rows), _best(rows), title, legend)
     if details:
         console.file.write("" if console.is_terminal else "\n")
         _print(console, _details(rows), _best(rows), "", _DETAILS_LEGEND)
@@ -103,6 +105,6 @@ def _mean(row: Result, name: str, digits: int) -> str:
 
 def _interval(summary: Summary, signed: bool = False) -> str:
     """The mean and half the width of its interval."""
-    mean = f"{summary.mean:+.1f}" if signed else f"{summary.mean:.1f}"
+    mean = f"{round(summary.mean, 1) + 0.0:{'+' if signed else ''}.1f}"  # no -0.0
     half = summary.high - summary.mean
     return f"{mean} ± {half:.1f}" if math.isfinite(half) else mean

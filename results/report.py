@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pages.judgement import Judgement
 from pages.kept import Measured
-from pages.page import Page, on_what
+from pages.page import Page, introduction, on_what
 from pages.tables import paragraph, targets
 from results.parts import PARTS
 from results.protocol import CONDITIONS
@@ -43,7 +43,7 @@ def text(measured: Mapping[str, Measured]) -> str:
     judgements = judge({part: one.result for part, one in measured.items()})
     unknown = sum(one.met is None for one in judgements)
     lines = [
-        *("# Results", "", paragraph(_INTRODUCTION), ""),
+        *introduction("Results", _INTRODUCTION, measured),
         f"{sum(bool(one.met) for one in judgements)} of {len(judgements)} targets are met"
         f"{f', {unknown} were not measured' if unknown else ''}.",
         *("", *targets(judgements), *reasons(judgements)),

@@ -48,6 +48,13 @@ def write_checkpoint(folder: Path, **changes: Any) -> Path:
     return checkpoints.save(folder, 7, {name: value for name, value in state.items() if value is not None}, keep=1)
 
 
+def write_run(folder: Path, *flags: str) -> Path:
+    """What a training run with these flags leaves first of all."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(config.to_yaml(config.load(flags)))
+    return folder
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = evaluate.main(arguments)
     printed = capsys.readouterr()
@@ -71,7 +78,7 @@ def test_two_controllers_are_compared_and_written_down(capsys: pytest.CaptureFix
     assert record["controllers"]["fixed"]["gridlocked"] == 0
     rows = list(csv.DictReader((out / "report.csv").open()))
     assert [(row["controller"], int(row["seed"]), float(row["delay"])) for row in rows] == [
-        (one["controller"], one["seed"], one["delay"]) for one in record["episodes"]
+        (one["controller"], one["seed"], round(one["delay"], 6)) for one in record["episodes"]
     ]
     assert set(rows[0]) >= {"queue", "stops", "co2", "throughput", "worst_waiting", "gridlocked", "teleports"}
     for name in ("report.png", "delay-over-time.png", "space-time.png"):
@@ -177,7 +184,19 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--controller", "fixed", "--controller", "random", "--gui"], "--gui: shows one controller, 2 are given"),
         (["--controller", "fixed", "--gui", "--gui-delay", "-1"], "--gui-delay -1: must be 0 or more"),
         (["--curves", "{tmp}/half"], "--curves: needs --out FOLDER"),
-        (["--curves", "{tmp}/half", "--out", "{tmp}"], "cannot read metrics {tmp}/half/metrics.jsonl"),
+        (["--curves", "{tmp}/half", "--out", "{tmp}"], "--curves {tmp}/half: is no run's folder (config.yaml: No such"),
+        (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl"),
+        (["--curves", "{tmp}/run", "{tmp}/other", "--out", "{tmp}"], "they differ in env.reward, learner.reuse, and a"),
+        (["--controller", "fixed", "--out", "{tmp}/run"], "--out {tmp}/run: holds a training run, whose report would"),
+        (["--controller", "fixed", "--sampled"], "--sampled: only policies draw phases, and none is given"),
+        (
+            ["--controller", "fixed", "--video", "film.gif", "--json"],
+            "--video and --json: one shows traffic, the",
+        ),
+        (
+            ["--controller", "fixed", "--gui", "--out", "{tmp}"],
+            "--gui and --out: one shows traffic, the other",
+        ),
         ([], "--controller C or --curves RUN: one of them must be given"),
     ],
 )
@@ -189,6 +208,8 @@ def test_a_users_mistake_gets_one_line_and_code_2(
     write_checkpoint(tmp_path / "wide", average=SignalPolicy(PolicyShape(hidden=32)).state_dict())
     write_checkpoint(tmp_path / "older", columns=COLUMNS[:-1])
     write_checkpoint(tmp_path / "newer", shape={"hidden": 16, "heads": 4})
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "other", "--reward", "queue", "--reuse", "2")
     code, text, errors = run(capsys, *(flag.format(tmp=tmp_path) for flag in ["--scenario", "single", *flags]))
     assert (code, text) == (2, "")
     assert errors.count("\n") == 1
@@ -219,7 +240,7 @@ def test_learning_curves_of_runs_are_drawn_beside_a_controller(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for seed in (1, 2):
-        (tmp_path / f"run-{seed}").mkdir()
+        write_run(tmp_path / f"run-{seed}", "--seed", f"{seed}")
         rows = [{"trained": 2.0 * n, "decisions": 90 * n, "delay": 40.0 + seed + 90.0 / n} for n in range(1, 30)]
         (tmp_path / f"run-{seed}" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     runs = [str(tmp_path / f"run-{seed}") for seed in (1, 2)]

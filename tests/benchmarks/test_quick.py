@@ -34,7 +34,7 @@ def sample(arguments: list[str]) -> dict[str, Any]:
 
 def test_the_quick_parts_end_in_a_page(tmp_path: Path) -> None:
     python("benchmarks", "--quick", "--out", str(tmp_path), "--parts", *PARTS)
-    measured = kept.read(tmp_path, PARTS)
+    measured = kept.read(tmp_path / "measured" / "benchmarks", PARTS)
     assert tuple(measured) == PARTS
     assert all(row["per_cpu"]["median"] > 0 for row in measured["stepping"].result["rows"])
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")

@@ -121,11 +121,16 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def measured_in(folder: Path) -> Path:
+    """Where what a page in a folder is written from lies."""
+    return folder / "measured" / "benchmarks"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results of all parts, kept."""
     for part, result in RESULTS.items():
-        kept.keep(tmp_path, kept.Measured.now(part, result, f"python -m benchmarks.{part}", {}, 12.0))
+        kept.keep(measured_in(tmp_path), kept.Measured.now(part, result, f"python -m benchmarks.{part}", {}, 12.0))
     return tmp_path
 
 
@@ -136,12 +141,12 @@ def line(page: str, *words: str) -> str:
 
 
 def test_what_is_kept_is_read_again(folder: Path) -> None:
-    measured = kept.read(folder, tuple(SECTIONS))
+    measured = kept.read(measured_in(folder), tuple(SECTIONS))
     assert list(measured) == list(SECTIONS)
     assert {part: one.result for part, one in measured.items()} == RESULTS
-    kept.forget(folder, "graphs")
-    kept.forget(folder, "graphs")
-    assert "graphs" not in kept.read(folder, tuple(SECTIONS))
+    kept.forget(measured_in(folder), "graphs")
+    kept.forget(measured_in(folder), "graphs")
+    assert "graphs" not in kept.read(measured_in(folder), tuple(SECTIONS))
 
 
 def test_the_report_is_written_from_what_is_kept(folder: Path) -> None:
@@ -154,7 +159,7 @@ def test_the_report_is_written_from_what_is_kept(folder: Path) -> None:
 
 
 def test_every_target_has_its_figure_and_its_verdict(folder: Path) -> None:
-    page = text(kept.read(folder, tuple(SECTIONS)))
+    page = text(kept.read(measured_in(folder), tuple(SECTIONS)))
     assert line(page, "cologne1, every 5 s with the policy, better").endswith("| ≥ 0.70 × | 0.80 × | met |")
     assert line(page, "cologne1, every 5 s with the policy, TraCI").endswith("| ≥ 0.55 × | 0.50 × | **missed** |")
     assert line(page, "cologne8, every 5 s with the policy, TraCI").endswith("| not measured | – |")
@@ -164,13 +169,13 @@ def test_every_target_has_its_figure_and_its_verdict(folder: Path) -> None:
 
 
 def test_misses_are_shown_first(folder: Path) -> None:
-    overview, _, _ = text(kept.read(folder, tuple(SECTIONS))).partition("## On what")
+    overview, _, _ = text(kept.read(measured_in(folder), tuple(SECTIONS))).partition("## On what")
     assert "8 of 11 targets are met." in overview
     assert overview.count("**missed**") == 3
 
 
 def test_the_page_names_machine_versions_and_commands(folder: Path) -> None:
-    page = text(kept.read(folder, tuple(SECTIONS)))
+    page = text(kept.read(measured_in(folder), tuple(SECTIONS)))
     for words in ("| processor |", "| kernel | Linux", "| torch | 2.", "`python -m benchmarks.stepping`"):
         assert words in page
     assert "`python train_rl.py --num-envs 4`" in page

@@ -46,16 +46,17 @@ def test_all_parts_are_done_even_when_one_fails(tmp_path: Path, capsys: pytest.C
 def test_a_report_does_nothing_anew(tmp_path: Path) -> None:
     assert command.run(["report", "--out", str(tmp_path)]) == 1, "nothing is kept"
     assert command.run(["--parts", "two", "--out", str(tmp_path)]) == 0
-    before = (tmp_path / "two.json").read_bytes()
+    before = (tmp_path / "measured" / "things" / "two.json").read_bytes()
     assert command.run(["report", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "two.json").read_bytes() == before
+    assert (tmp_path / "measured" / "things" / "two.json").read_bytes() == before
 
 
 def test_a_part_that_fails_does_not_leave_its_old_result(tmp_path: Path) -> None:
     assert command.run(["--parts", "one", "--out", str(tmp_path)]) == 0
-    (tmp_path / "one.json").rename(tmp_path / "broken.json")
+    kept = tmp_path / "measured" / "things"
+    (kept / "one.json").rename(kept / "broken.json")
     assert command.run(["--parts", "broken", "--out", str(tmp_path)]) == 1
-    assert not (tmp_path / "broken.json").exists()
+    assert not (kept / "broken.json").exists()
 
 
 def test_quick_figures_never_take_the_place_of_real_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ def test_the_record_counts_gridlocked_episodes() -> None:
 
 def test_the_csv_has_a_row_per_episode_whatever_the_names() -> None:
     trials = [Trial('runs/a, "best"', 1, 40.25), *TRIALS]
+    assert "1977.9999999999998" not in records.as_csv([Trial("a", 1, 1977.9999999999998)])
     rows = list(csv.DictReader(io.StringIO(records.as_csv(trials))))
     assert [row["controller"] for row in rows] == [trial.controller for trial in trials]
     assert [float(row["delay"]) for row in rows] == [trial.delay for trial in trials]

@@ -8,12 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from report import tables
-from report.statistics import Trial
-from tests.report.trials import FIXED, TRIALS, WatchedTrial
+from report import statistics, tables
+from tests.report.trials import FIXED, TRIALS, Trial, WatchedTrial
 
 
-def shown(trials: Sequence[Trial], details: bool = False, **console: Any) -> str:
+def shown(trials: Sequence[statistics.Trial], details: bool = False, **console: Any) -> str:
     file = io.StringIO()
     tables.show(trials, Console(file=file, **console), title="Delay on single", details=details)
     return file.getvalue()
@@ -29,6 +28,13 @@ def test_the_plain_table_is_aligned_and_uncut() -> None:
     assert "-49.0 ±" in policy
     assert policy.split()[-2:] == ["1,500", "5"]
     assert "vs" not in shown(FIXED)
+
+
+def test_one_episode_has_no_interval_and_no_difference_is_negative() -> None:
+    one = shown([Trial("fixed", 1, 30.0), Trial("policy", 1, 29.97)])
+    assert "±" not in one
+    assert "+0.0" in one
+    assert "-0.0" not in one
 
 
 def test_details_come_in_a_table_of_their_own_with_the_number_of_gridlocked_seeds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,19 +38,21 @@ def results(folder: Path, *parts: str) -> str:
 
 def test_yardsticks_and_a_training_run(tmp_path: Path) -> None:
     page = results(tmp_path, "yardsticks", "cologne1")
-    found = kept.read(tmp_path, ("yardsticks", "cologne1"))
+    found = kept.read(tmp_path / "measured" / "results", ("yardsticks", "cologne1"))
     assert [row["controller"] for row in found["yardsticks"].result["rows"]] == ["fixed", "max-pressure"]
     last = found["cologne1"].result["rows"][-1]
     assert last["moment"] is None
     assert last["decisions"] > 0
     assert len(last["delays"]) == 2
     assert "| `max-pressure` |" in page
+    assert "its figures mean nothing" in page
+    assert (tmp_path / re.findall(r"\]\((measured/.*?)\)", page)[0]).is_dir(), "a dead link"
     assert "- `python train_rl.py --scenario single --num-envs 2 --time-limit 6" in page
 
 
 def test_several_runs_on_several_scenarios_are_judged_where_it_is_asked_for(tmp_path: Path) -> None:
     results(tmp_path, "transfer")
-    result = kept.read(tmp_path, ("transfer",))["transfer"].result
+    result = kept.read(tmp_path / "measured" / "results", ("transfer",))["transfer"].result
     assert [(row["network"], row["seed"], row["moment"]) for row in result["rows"]] == [
         ("single", 1, None),
         ("single", 2, None),
@@ -60,7 +63,7 @@ def test_several_runs_on_several_scenarios_are_judged_where_it_is_asked_for(tmp_
 
 def test_variants_of_the_learner(tmp_path: Path) -> None:
     page = results(tmp_path, "ablation")
-    rows = kept.read(tmp_path, ("ablation",))["ablation"].result["rows"]
+    rows = kept.read(tmp_path / "measured" / "results", ("ablation",))["ablation"].result["rows"]
     assert [row["variant"] for row in rows] == ["as it is", "one step per update"]
     assert rows[0]["delays"] != rows[1]["delays"], "a setting that changes nothing was not passed on"
     assert "`--reuse 1`" in page
@@ -68,7 +71,7 @@ def test_variants_of_the_learner(tmp_path: Path) -> None:
 
 def test_side_by_side_with_ppo(tmp_path: Path) -> None:
     page = results(tmp_path, "rival")
-    result = kept.read(tmp_path, ("rival",))["rival"].result
+    result = kept.read(tmp_path / "measured" / "results", ("rival",))["rival"].result
     assert [(row["variant"], row["moment"]) for row in result["theirs"]] == [("short", 25.0)]
     assert result["own"][-1]["moment"] == 25.0
     for row in (*result["own"], *result["theirs"]):
