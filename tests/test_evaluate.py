@@ -189,14 +189,8 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--curves", "{tmp}/run", "{tmp}/other", "--out", "{tmp}"], "they differ in env.reward, learner.reuse, and a"),
         (["--controller", "fixed", "--out", "{tmp}/run"], "--out {tmp}/run: holds a training run, whose report would"),
         (["--controller", "fixed", "--sampled"], "--sampled: only policies draw phases, and none is given"),
-        (
-            ["--controller", "fixed", "--video", "film.gif", "--json"],
-            "--video and --json: one shows traffic, the",
-        ),
-        (
-            ["--controller", "fixed", "--gui", "--out", "{tmp}"],
-            "--gui and --out: one shows traffic, the other",
-        ),
+        (["--controller", "fixed", "--video", "film.gif", "--json"], "--video and --json: one shows traffic, the"),
+        (["--controller", "fixed", "--gui", "--out", "{tmp}"], "--gui and --out: one shows traffic, the other"),
         ([], "--controller C or --curves RUN: one of them must be given"),
     ],
 )
