@@ -29,7 +29,6 @@ class TrainingRun:
         self.arguments = ["train_rl.py", *(text for pair in flags.items() for text in pair)]
         self.folder = folder / "run"
         self._output = folder / "output"
-        say(f"python {' '.join(self.arguments)}")
         self.began = time.time()  # s since 1970, as files have it
         with self._output.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
@@ -38,6 +37,7 @@ class TrainingRun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        say(f"python {' '.join(self.arguments)}")
 
     @property
     def pid(self) -> int:

@@ -87,8 +87,10 @@ class Settings:
     """Seconds after the start of the process."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Settings of theirs; at each moment the best of them counts."""
-    runs: int = 1
-    """Training runs of ours, and of each variant of theirs, with the seeds 1, 2, …"""
+    own_runs: int = 5
+    """Training runs of ours, with the seeds 1, 2, …; their median counts."""
+    their_runs: int = 1
+    """Training runs of each variant of theirs, likewise."""
     envs: int = 4
     """Simulations of ours."""
     seeds: int = 20
@@ -98,7 +100,8 @@ class Settings:
 def measure(settings: Settings) -> dict[str, Any]:
     """``own`` and ``theirs``: a row for each moment and training seed; ``variants`` and ``command`` say what was run.
 
-    ``runs`` is how many were started of each, ``failed`` has what those of ours said that came to nothing.
+    ``runs`` is how many were started of ours and of each variant, ``failed`` has what those of ours said that came to
+    nothing.
     Raises ``ScenarioError`` where there is not one signal: sumo-rl's environment for one agent steers no other.
     """
     court = Court(settings.network, seeds(settings.seeds))
@@ -109,7 +112,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             scenario=settings.network,
             minutes=max(settings.moments) / 60.0,
             moments=settings.moments,
-            runs=settings.runs,
+            runs=settings.own_runs,
             envs=settings.envs,
             seeds=settings.seeds,
         )
@@ -117,7 +120,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     theirs = [
         row
         for name in settings.variants
-        for seed in range(1, settings.runs + 1)
+        for seed in range(1, settings.their_runs + 1)
         for row in _theirs(court, settings, name, seed)
     ]
     return {
@@ -126,7 +129,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         "variants": {name: str(VARIANTS[name]) for name in settings.variants},
         "command": own["runs"][0]["command"],
         "failed": own["failed"],
-        "runs": settings.runs,
+        "runs": {"own": settings.own_runs, "theirs": settings.their_runs},
     }
 
 

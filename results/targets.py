@@ -77,14 +77,15 @@ def _transfer(found: Found) -> Iterator[Judgement]:
 
 def _side(found: Found) -> Iterator[Judgement]:
     """At each moment, the median over training runs of ours, against the least of those of their variants."""
-    rival = found.get("rival", {"own": [], "theirs": [], "runs": 0})
+    rival = found.get("rival", {"own": [], "theirs": [], "runs": {"own": 0, "theirs": 0}})
+    runs = rival["runs"]
     for moment in _MOMENTS:
         own, theirs = ([row for row in rival[who] if row["moment"] == moment] for who in ("own", "theirs"))
         names = {row["variant"] for row in theirs}
-        medians = [_median([row for row in theirs if row["variant"] == name], rival["runs"]) for name in names]
+        medians = [_median([row for row in theirs if row["variant"] == name], runs["theirs"]) for name in names]
         best = min((median for median in medians if median is not None), default=None)
         about = f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO"
-        yield _below(about, best, _median(own, rival["runs"]))
+        yield _below(about, best, _median(own, runs["own"]))
 
 
 def _rows(found: Found, part: str, moment: float | None, network: str = "") -> list[Row]:

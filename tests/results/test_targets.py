@@ -57,7 +57,7 @@ def test_what_make_results_measures_leaves_no_target_open() -> None:
     }
     rows = [snapshot("cologne1", 20.0, moment) for moment in PARTS["rival"].settings.moments]
     theirs = [{**row, "variant": "defaults"} for row in rows]
-    found["rival"] = {"own": rows, "theirs": theirs, "runs": PARTS["rival"].settings.runs}
+    found["rival"] = {"own": rows, "theirs": theirs, "runs": {"own": 1, "theirs": 1}}
     open_targets = [one.about for one in judge(found) if one.met is None]
     assert not open_targets
     assert set(REASONS) <= {one.about for one in judge(found)}, "a reason for no target"
@@ -136,12 +136,12 @@ def test_the_best_variant_of_the_rival_counts() -> None:
         for variant, delays in (("a", (25.0, 25.0, 10.0)), ("b", (17.0, 17.0, 90.0)))
         for seed, delay in enumerate(delays)
     ]
-    found = verdicts(rival={"own": own * 3, "theirs": theirs, "runs": 3})
+    found = verdicts(rival={"own": own * 3, "theirs": theirs, "runs": {"own": 3, "theirs": 3}})
     side = found["cologne1, 60 s after the start, against the best of sumo-rl with PPO"]
     assert (side.goal, side.met) == (17.0, False), "the best median, not the best run"
 
 
 def test_who_has_no_policy_yet_is_behind() -> None:
     theirs = [{**snapshot("cologne1", 100.0, 30.0), "variant": "a"}]
-    found = verdicts(rival={"own": [], "theirs": theirs, "runs": 1})
+    found = verdicts(rival={"own": [], "theirs": theirs, "runs": {"own": 1, "theirs": 1}})
     assert found["cologne1, 30 s after the start, against the best of sumo-rl with PPO"].met is False
