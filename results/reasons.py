@@ -11,11 +11,11 @@ REASONS: dict[str, str] = {
         "vehicles in training; phases drawn instead of the likeliest."
     ),
     "ingolstadt21, last checkpoint, gridlocked episodes": (
-        "each of the six jams that were looked into, of policies trained for seven minutes, begins at two signals, "
+        "each of the five jams that were looked into, of policies trained for seven minutes, begins at two signals, "
         "gneJ257 and 243641585, that are 12 m apart. Where both show through traffic whose left turns have to yield, a "
-        "vehicle that waits to turn left inside one junction and the full link behind it hold up the other, and no phase "
-        "frees them any more. A signal does not see its exits, and a run of 20 minutes has some 65 episodes to learn "
-        "from."
+        "vehicle that waits to turn left inside one junction and the full link behind it hold up the other, and no "
+        "phase frees them any more. A signal does not see its exits, and a run of 20 minutes has some 65 episodes to "
+        "learn from."
     ),
     "ingolstadt21, last checkpoint, against every classical controller": _THESE_JAMS,
     "ingolstadt21, last checkpoint, 0.45 times fixed time": _THESE_JAMS,
