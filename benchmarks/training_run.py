@@ -37,6 +37,7 @@ class TrainingRun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        # Said only now: somebody who ends the measurement when they read it ends what is known.
         say(f"python {' '.join(self.arguments)}")
 
     @property

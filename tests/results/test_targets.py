@@ -55,9 +55,16 @@ def test_what_make_results_measures_leaves_no_target_open() -> None:
             for controller in yardsticks.controllers
         ]
     }
-    rows = [snapshot("cologne1", 20.0, moment) for moment in PARTS["rival"].settings.moments]
-    theirs = [{**row, "variant": "defaults"} for row in rows]
-    found["rival"] = {"own": rows, "theirs": theirs, "runs": {"own": 1, "theirs": 1}}
+    rival = PARTS["rival"].settings
+    own, theirs = (
+        [snapshot("cologne1", 20.0, moment, seed) for moment in rival.moments for seed in range(1, runs + 1)]
+        for runs in (rival.own_runs, rival.their_runs)
+    )
+    found["rival"] = {
+        "own": own,
+        "theirs": [{**row, "variant": "defaults"} for row in theirs],
+        "runs": {"own": rival.own_runs, "theirs": rival.their_runs},
+    }
     open_targets = [one.about for one in judge(found) if one.met is None]
     assert not open_targets
     assert set(REASONS) <= {one.about for one in judge(found)}, "a reason for no target"
