@@ -21,6 +21,9 @@ _LOOK = 0.1  # s between two looks at its metrics
 _START_LIMIT = 120.0  # s until it has written its first row, and until it has ended once asked to
 _QUOTE = 3000  # characters of its output in an error
 
+# Said before a command: the kernel ends it with the thread that has started it, whatever ends that.
+TIED = ("setpriv", "--pdeathsig", "KILL")
+
 
 class TrainingRun:
     """``train_rl.py`` at work; ``flags`` without the folder. Its folder goes when the ``with`` block ends."""
@@ -32,12 +35,11 @@ class TrainingRun:
         self.began = time.time()  # s since 1970, as files have it
         with self._output.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *self.arguments, "--run-dir", str(self.folder)],
+                [*TIED, sys.executable, *self.arguments, "--run-dir", str(self.folder)],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        # Said only now: somebody who ends the measurement when they read it ends what is known.
         say(f"python {' '.join(self.arguments)}")
 
     @property

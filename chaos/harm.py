@@ -40,6 +40,7 @@ class Check:
     what: str
     holds: bool
     seen: str
+    timed: bool = False  # it is a time that was limited: a busy machine misses it, a fault need not be there
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Result:
     figures: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[list[float]]] = field(default_factory=dict)  # name → [s since the start, value] pairs
 
-    def check(self, what: str, holds: Any, seen: object) -> None:
+    def check(self, what: str, holds: Any, seen: object, timed: bool = False) -> None:
         """Note one thing that must hold."""
-        self.checks.append(Check(what, bool(holds), str(seen)))
+        self.checks.append(Check(what, bool(holds), str(seen), timed))
 
     @property
     def holds(self) -> bool:

@@ -187,10 +187,12 @@ def _judge(result: Result, kind: Kind, count: int, settings: Settings, seen: See
     longest = max((after[0] - before[0] for before, after in pairwise(seen.steps)), default=0.0)
     limit = settings.slow_step if kind is SLOW else settings.step
     what = f"{kind.name}: there is a step of learning at least every {limit:g} s"
-    result.check(what, 0 < longest < limit, f"{len(seen.steps)} seen, {longest:.2f} s between two at most")
+    said = f"{len(seen.steps)} seen, {longest:.2f} s between two at most"
+    result.check(what, 0 < longest < limit, said, timed=True)
     seconds = [kill.seconds for kill in kills]
-    in_time = len(kills) == count and max(seconds) < settings.replaced
-    result.check(f"every one of them is replaced within {settings.replaced:g} s", in_time, spread(seconds))
+    result.check("every one of them is replaced", len(kills) == count, f"{len(kills)} of {count}")
+    in_time = max(seconds, default=0.0) < settings.replaced
+    result.check(f"each within {settings.replaced:g} s", in_time, spread(seconds), timed=True)
     odd = [name for names in seen.musters for name in names]
     said = "; ".join(odd) or f"none at {len(seen.musters)} looks at all processes"
     result.check("collectors and SUMOs are those that the run tells of: no orphan", not odd, said)

@@ -102,7 +102,7 @@ def _kill_parent(folder: Path, phase: Phase, chance: random.Random, result: Resu
         phase.reach(run)
         time.sleep(chance.uniform(phase.early, phase.late))
         seconds = _kill(run, psutil.Process(run.process.pid))
-        result.check(f"{what}: all gone within {GONE:g} s", seconds < GONE, f"after {seconds:.2f} s")
+        result.check(f"{what}: all gone within {GONE:g} s", seconds < GONE, f"after {seconds:.2f} s", timed=True)
         result.figures.setdefault("s until all are gone", {}).setdefault(phase.name, []).append(round(seconds, 2))
         _check_left(run, result, what)
         if phase.saved:
@@ -124,7 +124,7 @@ def _kill_rank(folder: Path, rank: int, chance: random.Random, result: Result) -
             other.process.wait(2 * _STALL_LIMIT)
         seconds, code = time.monotonic() - began, other.process.returncode
         in_time = code is not None and seconds < _STALL_LIMIT
-        result.check(f"{what}: the other ends within the stall limit", in_time, f"{seconds:.2f} s")
+        result.check(f"{what}: the other ends within the stall limit", in_time, f"{seconds:.2f} s", timed=True)
         result.check(f"{what}: the other's exit code is 1", code == 1, f"exit code {code}")
         _check_words(other, result, what)
         victim.process.wait(GONE)
@@ -145,7 +145,9 @@ def _kill_watched_rank(folder: Path, rank: int, chance: random.Random, result: R
         victim.kill()
         wait_for(lambda: not _lives(other), f"{what}: the end of the other", 2 * _STALL_LIMIT)
         seconds = time.monotonic() - began
-        result.check(f"{what}: the other ends within the stall limit", seconds < _STALL_LIMIT, f"{seconds:.2f} s")
+        result.check(
+            f"{what}: the other ends within the stall limit", seconds < _STALL_LIMIT, f"{seconds:.2f} s", timed=True
+        )
         _check_words(run, result, what)
         code = run.process.wait(60.0)
         result.check(f"{what}: torchrun's exit code is 1", code == 1, f"exit code {code}")
@@ -160,7 +162,9 @@ def _kill_launcher(folder: Path, chance: random.Random, result: Result) -> None:
         _work(run)
         time.sleep(chance.uniform(0.0, 2.0))
         seconds = _kill(run, psutil.Process(run.process.pid))
-        result.check(f"torchrun killed: all gone within {GONE:g} s", seconds < GONE, f"after {seconds:.2f} s")
+        result.check(
+            f"torchrun killed: all gone within {GONE:g} s", seconds < GONE, f"after {seconds:.2f} s", timed=True
+        )
         _check_left(run, result, "torchrun killed")
         check_checkpoint(run, result)
     _resume(folder, 4, result)

@@ -138,7 +138,7 @@ def _judge(result: Result, stalls: list[Stall], limit: float) -> None:
         seconds = [stall.noticed for stall in stalls if stall.kind == kind]
         seen = f"median {statistics.median(seconds):.1f} s, at most {max(seconds):.1f} s"
         what = f"a stopped {kind} is gone within the stall limit, {limit:g} s (± {_GRAIN:g} s of this measurement)"
-        result.check(what, max(seconds) <= limit + _GRAIN, seen)
+        result.check(what, max(seconds) <= limit + _GRAIN, seen, timed=True)
         result.figures[kind] = {
             "gone after s": [round(stall.noticed, 2) for stall in stalls if stall.kind == kind],
             "replaced after s": [round(stall.replaced, 2) for stall in stalls if stall.kind == kind],
@@ -149,7 +149,8 @@ def _judge(result: Result, stalls: list[Stall], limit: float) -> None:
     result.check("nobody else is replaced", not disturbed, f"{len(disturbed)} others were")
     slowest = min(stalls, key=lambda stall: stall.share)
     seen = f"{slowest.kind}: {slowest.steps} steps meanwhile, {slowest.share:.0%} of the pace"
-    result.check(f"the others keep at least {_SHARE:.0%} of the pace of learning", slowest.share >= _SHARE, seen)
+    what = f"the others keep at least {_SHARE:.0%} of the pace of learning"
+    result.check(what, slowest.share >= _SHARE, seen, timed=True)
 
 
 def _freeze(run: TrainRun, seconds: float, result: Result) -> None:

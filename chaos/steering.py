@@ -214,7 +214,9 @@ def _pause_for_a_moment(run: TrainRun, result: Result) -> None:
         wait_until(run, lambda status: status["state"] == "running", "its end")
         took = time.monotonic() - began
         learns(run)
-        result.check(what, _PAUSE <= took <= _PAUSE + _LATE, f"paused, and running again after {took:.2f} s")
+        result.check(
+            what, _PAUSE <= took <= _PAUSE + _LATE, f"paused, and running again after {took:.2f} s", timed=True
+        )
 
 
 def _judge(result: Result, answers: list[Answer], settings: Settings, began: float) -> None:
@@ -225,7 +227,7 @@ def _judge(result: Result, answers: list[Answer], settings: Settings, began: flo
     result.check(what, len(answered) >= settings.commands, f"{len(answered):,}, and {len(asked):,} with the status")
     slowest = max(asked, key=lambda answer: answer.seconds)
     seen = f"slowest: {slowest.command}, {slowest.seconds:.2f} s"
-    result.check(f"each is answered within {settings.answer:g} s", slowest.seconds <= settings.answer, seen)
+    result.check(f"each is answered within {settings.answer:g} s", slowest.seconds <= settings.answer, seen, timed=True)
     errors = [answer.error for answer in asked if answer.error]
     result.check("none is refused", not errors, "; ".join(errors[:5]) or "none was")
     torn = sum(answer.torn for answer in asked)

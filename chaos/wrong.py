@@ -49,7 +49,7 @@ def harm(settings: Settings, folder: Path, seed: int) -> Result:
         _judge(result, "requests to the web page: a status that fits, and one line", requests)
         steps, seconds = ask(run, "status")["version"] - version, time.monotonic() - began
         seen = f"{steps} steps in {seconds:.0f} s"
-        result.check("the run goes on learning meanwhile, a step per second or more", steps > seconds, seen)
+        result.check("the run goes on learning meanwhile, a step per second or more", steps > seconds, seen, timed=True)
         ends_well(run, result)
     result.figures["mistakes"] = [asdict(one) for one in (*found, *messages, *requests)]
     return result

@@ -7,7 +7,9 @@ process, in which sumo-rl finds its backend.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +25,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 from sumo_rl import SumoEnvironment
+
+_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Spec = dict[str, Any]
 Maker = Callable[[], gymnasium.Env[Any, Any]]
@@ -60,7 +64,8 @@ class Snapshots(BaseCallback):
 
 
 def make(spec: Spec, number: int) -> gymnasium.Env[Any, Any]:
-    """Environment ``number``."""
+    """Environment ``number``, in a process of its own that the kernel ends with its parent: the pipes would not."""
+    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)
     return FreshTraffic(SumoEnvironment(**spec["env"]), [spec["seed"], number], spec["first_seed"])
 
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from benchmarks.contest import ContestError
 from benchmarks.sumorl import arguments, environment
+from benchmarks.training_run import TIED
 from collectors.plan import RESERVED_SEEDS
 from envs.errors import ScenarioError
 from envs.scenarios import Scenario
@@ -200,7 +201,7 @@ class _Process:
         question.write_text(json.dumps({**spec, "answer": str(self._answer)}), encoding="utf-8")
         self._what = what
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "results.ppo_run", what, str(question)],
+            [*TIED, sys.executable, "-m", "results.ppo_run", what, str(question)],
             cwd=ROOT,
             env=environment("libsumo"),
             stdout=sys.stderr,

@@ -15,12 +15,13 @@ from benchmarks.clients import CLIENTS, command
 from benchmarks.vectorised import command as vectorised
 from pages import ROOT, kept
 
+LIMIT = 300.0  # s
 PARTS = ("stepping", "resets", "transport", "loading", "graphs")
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     run = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert run.returncode == 0, run.stderr
     return run
@@ -32,6 +33,7 @@ def sample(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(LIMIT)
 def test_the_quick_parts_end_in_a_page(tmp_path: Path) -> None:
     python("benchmarks", "--quick", "--out", str(tmp_path), "--parts", *PARTS)
     measured = kept.read(tmp_path / "measured" / "benchmarks", PARTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,17 +82,20 @@ def test_side_by_side_with_ppo(tmp_path: Path) -> None:
     assert "- `short`: 2 environments, reward diff-waiting-time, gamma 0.95" in page
 
 
-@pytest.mark.parametrize("part", ["ablation", "rival"])
-def test_who_is_asked_to_end_leaves_nothing_behind(tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "number", "code"),
+    [("ablation", signal.SIGTERM, 130), ("rival", signal.SIGTERM, 130), ("ablation", signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_who_is_ended_leaves_no_process_behind(tmp_path: Path, part: str, number: int, code: int) -> None:
     """In the middle of training, in a thread of several or with processes of others."""
-    environment, mark = marked(os.environ)
+    environment, mark = marked({**os.environ, "TMPDIR": str(tmp_path)})
     command = [sys.executable, "-m", "results", "--parts", part, "--out", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as measuring:
         assert measuring.stderr is not None
         for line in measuring.stderr:
             if "train_rl.py" in line:
                 break
-        measuring.terminate()
+        measuring.send_signal(number)
         measuring.stderr.read()
-        assert measuring.wait(30.0) == 130
+        assert measuring.wait(60.0) == code
     wait_for(lambda: not bearers(mark), "the end of all that was started")
