@@ -33,11 +33,13 @@ class Command:
 
     def run(self, argv: Sequence[str]) -> int:
         """Exit code 1 where a part did not go well, 130 after Ctrl-C or SIGTERM, which end all that was started."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return self._run(argv)
         except KeyboardInterrupt:
             return 130
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _run(self, argv: Sequence[str]) -> int:
         parser = self._parser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,3 +65,9 @@ def test_quick_figures_never_take_the_place_of_real_ones(capsys: pytest.CaptureF
         command.run(["--quick"])
     assert caught.value.code == 2
     assert "--quick: needs --out" in capsys.readouterr().err
+
+
+def test_whoever_calls_it_keeps_their_way_of_ending(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    command.run(["report", "--out", str(tmp_path)])
+    assert signal.getsignal(signal.SIGTERM) is before
