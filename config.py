@@ -165,7 +165,9 @@ class LearnerSettings(_Record):
     batch_fragments: int = Field(8, ge=1, description="Fragments in one batch.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients are summed into one optimizer step.")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="Number format of autocast.")
-    entropy: float = Field(0.01, ge=0, description="Weight of the entropy bonus.")
+    exploration: float = Field(
+        0.05, ge=0, description="Weight of the log barrier that keeps every phase likely enough to be tried."
+    )
     value_weight: float = Field(0.5, ge=0, description="Weight of the value loss.")
     reuse: int = Field(4, ge=1, description="Optimizer steps per update: one on new experience, the others on recent.")
     replay: int = Field(8, ge=1, description="Latest updates whose experience is recent.")

@@ -458,7 +458,7 @@ def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape, ma
     weights = LossWeights(
         discount=settings.discount,
         value=settings.value_weight,
-        entropy=settings.entropy,
+        exploration=settings.exploration,
         rho_clip=settings.rho_clip,
         c_clip=settings.c_clip,
         trace=settings.trace,

@@ -152,3 +152,10 @@ def entropy_by(log_probs: Tensor, index: Tensor, size: int) -> Tensor:
     """Entropy of the choice of each signal in nats, [size]; phases that may not be chosen count nothing."""
     finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
     return log_probs.new_zeros(size).index_add_(0, index, -log_probs.exp() * finite)
+
+
+def mean_log_prob_by(log_probs: Tensor, index: Tensor, size: int) -> Tensor:
+    """Mean of the log-probabilities [P] that share an index, [size]; phases that may not be chosen count nothing."""
+    finite = ~log_probs.isinf()
+    count = log_probs.new_zeros(size).index_add_(0, index, finite.float())
+    return log_probs.new_zeros(size).index_add_(0, index, log_probs.masked_fill(~finite, 0.0)) / count

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from graph.batch import Batch
-from graph.policy import entropy_by
+from graph.policy import entropy_by, mean_log_prob_by
+from learner.reward_scales import horizon
 from learner.vtrace import vtrace
 
 _MOST = 20.0  # log of a ratio: any larger one is clipped as well, and its gradient is a number
@@ -21,7 +23,7 @@ class LossWeights:
 
     discount: float
     value: float
-    entropy: float
+    exploration: float
     rho_clip: float
     c_clip: float
     trace: float
@@ -39,11 +41,16 @@ class Loss:
 def actor_critic_loss(
     outputs: tuple[Tensor, Tensor], batch: Batch, fresh: Tensor, reward_scale: Tensor, weights: LossWeights
 ) -> Loss:
-    """Clipped surrogate with V-trace advantages, value regression and an entropy bonus, each a mean over decisions.
+    """Clipped surrogate with V-trace advantages, value regression and a log barrier, each a mean over decisions.
 
     The surrogate is that of PPO (Schulman et al. 2017, "Proximal Policy Optimization Algorithms", equation 7): nothing
     is to be gained by a policy that has moved further than ``ratio_clip`` away from the one that acted, so that a batch
-    can be learned from several times.
+    can be learned from several times. Values are regressed by Huber's loss (1964, "Robust estimation of a location
+    parameter"): in a jam they are off by far, and would leave nothing of a clipped gradient to the policy.
+
+    The log barrier of Agarwal et al. (2021, "On the Theory of Policy Gradient Methods") pulls at every phase alike,
+    however unlikely it has become. The entropy's pull ends with the probability: a phase that is right in few places
+    would be given up everywhere before these have been met.
 
     ``outputs``: log-probabilities [P] and values [S] of the policy, float32; ``fresh`` bool [A]: columns that are not
     too old to learn from; ``reward_scale`` [A], or one for all: what rewards are divided by, so that values stay near
@@ -56,28 +63,34 @@ def actor_critic_loss(
     # Padding points at some phase that perhaps may not be chosen; its -inf must not reach the sums.
     log_probs = torch.where(counts, log_probs, 0.0)
     log_rhos = torch.where(counts, log_probs - batch.log_probs, 0.0)
+    rewards = torch.where(counts, batch.rewards / reward_scale, 0.0)
+    # No return is larger than if the largest reward came for ever. Values that follow each other may grow beyond, and
+    # then without end: where queues grow by more than 1 / discount per decision, each is drawn to a larger one.
+    largest = rewards.abs().amax() * horizon(weights.discount)
+    known = values.detach().clamp(-largest, largest)
     traced = vtrace(
         log_rhos.detach(),
         weights.discount * (~batch.terminated).float(),
-        batch.rewards / reward_scale,
-        values[:-1].detach(),
-        values[1:].detach(),
+        rewards,
+        known[:-1],
+        known[1:],
         counts,
         rho_clip=weights.rho_clip,
         c_clip=weights.c_clip,
         lambda_=weights.trace,
     )
     advantages = normalised(traced.advantages, counts)
-    entropies = entropy_by(all_log_probs, batch.graph.phase_signal, len(batch.graph.signal_start))
+    by_signal = (batch.graph.phase_signal, len(batch.graph.signal_start))
     policy_loss = -masked_mean(surrogate(advantages, log_rhos.clamp(max=_MOST).exp(), weights.ratio_clip), counts)
-    value_loss = 0.5 * masked_mean((values[:-1] - traced.targets).square(), counts)
-    entropy = masked_mean(entropies[batch.signal_rows[:-1]], counts)
-    total = policy_loss + weights.value * value_loss - weights.entropy * entropy
+    value_loss = masked_mean(functional.huber_loss(values[:-1], traced.targets, reduction="none"), counts)
+    barrier = masked_mean(mean_log_prob_by(all_log_probs, *by_signal)[batch.signal_rows[:-1]], counts)
+    total = policy_loss + weights.value * value_loss - weights.exploration * barrier
     with torch.no_grad():
+        entropies = entropy_by(all_log_probs, *by_signal)
         figures = {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": entropy,
+            "entropy": masked_mean(entropies[batch.signal_rows[:-1]], counts),
             "value": masked_mean(values[:-1], counts),
             "explained": 1.0 - variance(traced.targets - values[:-1], counts) / variance(traced.targets, counts),
             "clipped": masked_mean((log_rhos.abs() > math.log1p(weights.ratio_clip)).float(), counts),

@@ -25,7 +25,7 @@ class RewardScales:
     def __init__(self, maps: Sequence[str], world: World, discount: float) -> None:
         self._maps = tuple(maps)
         self._world = world
-        self._horizon = 1.0 / (1.0 - min(discount, _LONGEST))  # decisions
+        self._horizon = horizon(discount)
         self._scales = torch.zeros(len(self._maps), device=world.device)  # 0: not met yet
         self._left: dict[str, float] = {}  # of maps that are not learned from now
 
@@ -54,3 +54,8 @@ class RewardScales:
         """Go on from a ``state``; maps that are not in it are met for the first time."""
         self._left = {name: scale for name, scale in state.items() if name not in self._maps}
         self._scales = torch.tensor([state.get(name, 0.0) for name in self._maps], device=self._world.device)
+
+
+def horizon(discount: float) -> float:
+    """How many decisions a reward that never changes is worth."""
+    return 1.0 / (1.0 - min(discount, _LONGEST))

@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "eight steps per update": ("--reuse", "8"),
     "no clip of the ratio": ("--ratio-clip", "1e9"),
     "no average of the weights": ("--averaging", "0"),
-    "no entropy bonus": ("--entropy", "0"),
+    "no log barrier": ("--exploration", "0"),
     "gridlocked episodes stay": ("--gridlock", "stays"),
     "no jitter of departures": ("--departure-jitter", "0"),
     "demand 0.8 to 1.2 times": ("--demand-scale", "0.8:1.2"),

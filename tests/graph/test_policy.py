@@ -10,7 +10,7 @@ from torch import Tensor
 from graph.acting import stack
 from graph.build import build
 from graph.graphs import Graphs
-from graph.policy import SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, sum_by
+from graph.policy import SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, mean_log_prob_by, sum_by
 from graph.schema import ALLOWED
 from graph.shape import PolicyShape
 from graph.tensors import GraphTensors, to_tensors
@@ -201,3 +201,16 @@ def test_softmax_and_entropy_by_index() -> None:
         torch.testing.assert_close(log_probs[index == i].double(), expected, rtol=1e-5, atol=1e-3)
         terms = [-math_p * p for p in expected.tolist() if p > -1e3 for math_p in [float(np.exp(p))]]
         assert entropy[i].item() == pytest.approx(sum(terms), abs=1e-3)
+
+
+def test_the_mean_log_probability_pulls_at_the_unlikeliest_phase_as_at_any_other() -> None:
+    scores = torch.tensor([0.0, -30.0, -torch.inf, 2.0, 2.0, 5.0], requires_grad=True)
+    index = torch.tensor([0, 0, 0, 1, 1, 1])
+    log_probs = log_softmax_by(scores, index, 2)
+    means = mean_log_prob_by(log_probs, index, 2)
+    expected = [log_probs[:2].mean(), log_probs[3:].mean()]
+    torch.testing.assert_close(means, torch.stack(expected))
+    (gradient,) = torch.autograd.grad(means.sum(), scores)
+    counts = torch.tensor([2, 2, 2, 3, 3, 3])
+    pull = torch.where(scores.isinf(), 0.0, 1 / counts - log_probs.exp())
+    torch.testing.assert_close(gradient, pull.detach())

@@ -22,7 +22,7 @@ from tests.graph.examples import make_fragment, make_network
 
 NETWORK = make_network(5)
 SIGNALS = len(NETWORK.phase_start) - 1
-WEIGHTS = LossWeights(discount=0.9, value=0.5, entropy=0.01, rho_clip=1.0, c_clip=1.0, trace=1.0, ratio_clip=0.2)
+WEIGHTS = LossWeights(discount=0.9, value=0.5, exploration=0.01, rho_clip=1.0, c_clip=1.0, trace=1.0, ratio_clip=0.2)
 ALONE = World(0, 1, torch.device("cpu"))
 
 

@@ -12,7 +12,7 @@ from graph.schema import ALLOWED
 from learner.losses import LossWeights, actor_critic_loss, masked_mean, normalised, variance
 from tests.learner.examples import make_batch, make_policy
 
-WEIGHTS = LossWeights(discount=0.9, value=0.7, entropy=0.05, rho_clip=1.2, c_clip=0.8, trace=0.9, ratio_clip=0.3)
+WEIGHTS = LossWeights(discount=0.9, value=0.7, exploration=0.05, rho_clip=1.2, c_clip=0.8, trace=0.9, ratio_clip=0.3)
 SCALE = torch.tensor(3.0)
 
 
@@ -31,12 +31,15 @@ def outputs_of(batch: Batch, seed: int = 0) -> tuple[Tensor, Tensor]:
 def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -> dict[str, float]:
     """The same agent by agent, decision by decision, in floats."""
     log_probs, values = (output.tolist() for output in outputs)
-    advantages, ratios, errors, entropies, rewards = [], [], [], [], []
+    advantages, ratios, errors, entropies, barriers, rewards = [], [], [], [], [], []
+    known = batch.rewards[batch.valid & torch.tensor(fresh)]
+    largest = float(known.abs().max() / SCALE) / (1 - WEIGHTS.discount)
     for a in range(batch.valid.shape[1]):
         length = int(batch.valid[:, a].sum())
         if not fresh[a]:
             continue
-        v = [values[int(batch.signal_rows[t, a])] for t in range(length + 1)]
+        raw = [values[int(batch.signal_rows[t, a])] for t in range(length + 1)]
+        v = [min(max(value, -largest), largest) for value in raw]
         r = [float(batch.rewards[t, a]) / float(SCALE) for t in range(length)]
         log_pi = [log_probs[int(batch.phase_rows[t, a])] for t in range(length)]
         rho = [math.exp(log_pi[t] - float(batch.log_probs[t, a])) for t in range(length)]
@@ -50,9 +53,12 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
         for t in range(length):
             advantages.append(r[t] + gamma[t] * target[t + 1] - v[t])
             ratios.append(rho[t])
-            errors.append((v[t] - target[t]) ** 2)
+            error = abs(raw[t] - target[t])
+            errors.append(0.5 * error**2 if error < 1 else error - 0.5)
             own = torch.nonzero(batch.graph.phase_signal == batch.signal_rows[t, a]).flatten().tolist()
-            entropies.append(-sum(math.exp(log_probs[p]) * log_probs[p] for p in own if log_probs[p] > -math.inf))
+            logs = [log_probs[p] for p in own if log_probs[p] > -math.inf]
+            entropies.append(-sum(math.exp(log) * log for log in logs))
+            barriers.append(sum(logs) / len(logs))
             rewards.append(r[t])
     count = len(advantages)
     mean = sum(advantages) / count
@@ -60,13 +66,12 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
     low, high = 1 - WEIGHTS.ratio_clip, 1 + WEIGHTS.ratio_clip
     weighed = [((x - mean) / deviation, ratio) for x, ratio in zip(advantages, ratios, strict=True)]
     policy_loss = -sum(min(x * ratio, x * min(max(ratio, low), high)) for x, ratio in weighed) / count
-    value_loss = 0.5 * sum(errors) / count
-    entropy = sum(entropies) / count
+    value_loss = sum(errors) / count
     return {
-        "total": policy_loss + WEIGHTS.value * value_loss - WEIGHTS.entropy * entropy,
+        "total": policy_loss + WEIGHTS.value * value_loss - WEIGHTS.exploration * sum(barriers) / count,
         "policy_loss": policy_loss,
         "value_loss": value_loss,
-        "entropy": entropy,
+        "entropy": sum(entropies) / count,
         "reward": sum(rewards) / count * float(SCALE),
     }
 
@@ -146,11 +151,24 @@ def test_gradient_takes_targets_and_advantages_as_given() -> None:
     """A decision after which the episode ended: nothing but its own value is pulled towards the reward."""
     batch = make_batch(3, (1, 1))
     log_probs, values = outputs_of(batch)
-    weights = replace(WEIGHTS, entropy=0.0, value=1.0)
+    weights = replace(WEIGHTS, exploration=0.0, value=1.0)
     loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, weights)
     (gradient,) = torch.autograd.grad(loss.total, values)
     decided = set(batch.signal_rows[0].tolist())
     assert {int(row) for row in torch.nonzero(gradient)} <= decided
+
+
+@pytest.mark.parametrize("far", [1e4, -1e4])
+def test_values_beyond_any_return_are_pulled_back_each_as_hard(far: float) -> None:
+    """And not after each other; however far off they are, the policy's share of the gradient stays."""
+    batch = make_batch(4, (6, 3))
+    log_probs, values = outputs_of(batch)
+    values = torch.full_like(values, far).requires_grad_()
+    loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, WEIGHTS)
+    (gradient,) = torch.autograd.grad(loss.total, values)
+    expected = torch.zeros_like(values)
+    expected[batch.signal_rows[:-1][batch.valid]] = math.copysign(WEIGHTS.value / int(batch.valid.sum()), far)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_helpers() -> None:
