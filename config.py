@@ -177,7 +177,7 @@ class LearnerSettings(_Record):
     gradient_clip: float = Field(0.5, gt=0, description="Largest norm of the gradient.")
     rho_clip: float = Field(1.0, gt=0, description="Clip of V-trace's weight on the temporal difference.")
     c_clip: float = Field(1.0, gt=0, description="Clip of V-trace's weights on the trace.")
-    trace: float = Field(1.0, ge=0, le=1, description="V-trace's lambda: how far a reward is traced back.")
+    trace: float = Field(0.7, ge=0, le=1, description="V-trace's lambda: how far a reward is traced back.")
     ratio_clip: float = Field(
         0.2, gt=0, description="How far a step may take the policy from the one that acted (PPO's epsilon)."
     )

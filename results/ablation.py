@@ -33,6 +33,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no clip of the ratio": ("--ratio-clip", "1e9"),
     "no average of the weights": ("--averaging", "0"),
     "no log barrier": ("--exploration", "0"),
+    "returns traced to the end": ("--trace", "1"),
     "gridlocked episodes stay": ("--gridlock", "stays"),
     "no jitter of departures": ("--departure-jitter", "0"),
     "demand 0.8 to 1.2 times": ("--demand-scale", "0.8:1.2"),
