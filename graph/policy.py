@@ -157,5 +157,4 @@ def entropy_by(log_probs: Tensor, index: Tensor, size: int) -> Tensor:
 def mean_log_prob_by(log_probs: Tensor, index: Tensor, size: int) -> Tensor:
     """Mean of the log-probabilities [P] that share an index, [size]; phases that may not be chosen count nothing."""
     finite = ~log_probs.isinf()
-    count = log_probs.new_zeros(size).index_add_(0, index, finite.float())
-    return log_probs.new_zeros(size).index_add_(0, index, log_probs.masked_fill(~finite, 0.0)) / count
+    return mean_by(log_probs[finite].unsqueeze(1), index[finite], size).squeeze(1)

@@ -11,17 +11,17 @@ REASONS: dict[str, str] = {
         "vehicles in training; phases drawn instead of the likeliest."
     ),
     "ingolstadt21, last checkpoint, gridlocked episodes": (
-        "each jam that was looked into begins at two signals, gneJ257 and 243641585, that are 12 m apart. A vehicle "
+        "nearly all jams that were looked into begin at two signals, gneJ257 and 243641585, 12 m apart. A vehicle "
         "that waits inside one junction to turn left and the full link behind it hold up the other, until some of "
         "them wait for one another in a circle that no phase ends. The classical controllers that react to traffic "
         "jam here, too. No single choice is to blame: from 40 s before the first of them stands for good, one "
         "continuation in two escapes, whatever phases it begins with, so that an episode says little about what was "
         "wrong. Both signals taking turns through all of their phases mostly avoid it, at the price of some 10 s for "
         "everybody. Tried, with one training run each of 7 to 25 minutes, after which between a quarter and three "
-        "quarters of 8 or 12 episodes gridlocked: exits in the graph; smaller "
-        "batches; a gridlock's last reward for ever; vehicles that count more the longer they have stood; the rewards "
-        "of a near neighbour's lanes; at red for at most 60 s, and less where signals are near; phases drawn instead "
-        "of the likeliest; returns traced less far."
+        "quarters of 8 or 12 episodes gridlocked: exits in the graph; smaller batches; a gridlock's "
+        "last reward for ever; vehicles that count more the longer they have stood; the rewards of a near neighbour's "
+        "lanes; at red for at most 60 s, and less where signals are near; phases drawn instead of the likeliest; "
+        "returns traced less far."
     ),
     "ingolstadt21, last checkpoint, against every classical controller": _THESE_JAMS,
     "ingolstadt21, last checkpoint, 0.45 times fixed time": _THESE_JAMS,
