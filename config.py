@@ -186,6 +186,20 @@ class LearnerSettings(_Record):
         "auto", description="Where it runs; auto: on CUDA where there is one."
     )
 
+    @model_validator(mode="after")
+    def _traces_are_clipped_as_low(self) -> Self:
+        if self.c_clip > self.rho_clip:
+            raise ValueError(f"--c-clip {self.c_clip:g}: must be at most --rho-clip {self.rho_clip:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_replayed_is_learned_from(self) -> Self:
+        if self.reuse > 1 and self.replay > self.max_lag:
+            raise ValueError(
+                f"--replay {self.replay}: must be at most --max-lag {self.max_lag}; older experience counts nothing"
+            )
+        return self
+
 
 class RunSettings(_Record):
     """Where the run is kept, and when it ends."""

@@ -54,7 +54,7 @@ from learner.errors import (
     UnwritableError,
 )
 from learner.files import write_atomically, writing
-from learner.losses import LossWeights
+from learner.losses import LossSettings
 from learner.progress import Progress
 from learner.steps import agreed_steps
 from learner.update import Learner
@@ -455,7 +455,7 @@ def check_shares(settings: Settings, world: World) -> None:
 
 def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape, maps: Sequence[str]) -> Learner:
     """A policy with fresh weights, and what teaches it."""
-    weights = LossWeights(
+    loss = LossSettings(
         discount=settings.discount,
         value=settings.value_weight,
         exploration=settings.exploration,
@@ -467,7 +467,7 @@ def make_learner(settings: LearnerSettings, world: World, shape: PolicyShape, ma
     return Learner(
         SignalPolicy(shape),
         world,
-        weights,
+        loss,
         learning_rate=settings.learning_rate,
         gradient_clip=settings.gradient_clip,
         amp=settings.amp,

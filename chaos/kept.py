@@ -27,5 +27,5 @@ def without_folder(result: Result, folder: Path) -> Result:
     found = json.loads(json.dumps(asdict(result), allow_nan=False).replace(f"{folder}/", ""))
     again = Result(found["harm"], found["about"], figures=found["figures"], series=found["series"])
     for check in found["checks"]:
-        again.check(check["what"], check["holds"], check["seen"])
+        again.check(**check)
     return again

@@ -30,7 +30,8 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
       acceleration m/s², angle °, position on the lane m, waiting time s, controlled, lane index in the network),
       ``phases`` float32 [P, 5] (is shown, s it has been shown, may be chosen, vehicles and standing vehicles on the
       lanes that it serves), ``time`` float32 [1] as a share of the episode.
-    - Reward: the mean over signals; ``info["rewards"]`` and ``info["costs"]`` hold one value each.
+    - Reward: for delay, or what ``reward`` names (``envs.signals.SignalControl``), the mean over signals;
+      ``info["rewards"]`` and ``info["costs"]`` hold one value each.
     - ``info["action_mask"]``: bool [P], phases that may be chosen now; the rest as in ``Simulation.info``.
 
     ``env.unwrapped.network`` describes lanes, signals and phases, those that cannot be controlled too.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from envs.programs import green_states
 
 _NEIGHBOUR_REACH = 1000.0  # m: signals farther apart along the road than this are no neighbours
-_APPROACH = 300.0  # m before a stop line within which a lane leads to it
+APPROACH = 300.0  # m before a stop line within which a lane leads to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,7 @@ def _upstream(
     frontier = [(0.0, stop)]
     while frontier:
         distance, lane = heapq.heappop(frontier)
-        if lane in distances or distance >= _APPROACH:
+        if lane in distances or distance >= APPROACH:
             continue
         distances[lane] = distance
         for before in preceding.get(lane, ()):

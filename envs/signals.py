@@ -50,17 +50,19 @@ class SignalControl:
 
     - ``queue``: minus the number of vehicles that stand (slower than 0.1 m/s)
     - ``waiting``: minus the sum of their waiting times, in units of 100 s
-    - ``waiting-difference``: how much less that sum is than a decision ago (what sumo-rl rewards by default)
+    - ``waiting-difference``: how much less that sum is than a decision ago. (sumo-rl's default has this form, but sums
+      up what vehicles have waited on their present road in all; here a vehicle that moves has not waited)
     - ``delay``: minus the sum over vehicles of 1 - speed / speed limit
-    - ``pressure``: minus the absolute difference of vehicles on entering and on leaving lanes
-      (Varaiya 2013, "Max pressure control of a network of signalized intersections")
+    - ``pressure``: minus the absolute difference of vehicles on the lanes that approach it and on the first ones behind
+      it (after Wei et al. 2019, "PressLight: Learning Max Pressure Control to Coordinate Traffic Signals in Arterial
+      Network")
 
-    The cost of a signal is the number of vehicles that have been waiting longer than ``patience`` (s) before it: what
-    constrained training keeps small.
+    The cost of a signal is the number of vehicles that have been waiting longer than ``patience`` (s) before it. It is
+    recorded, and no reward.
     """
 
     def __init__(
-        self, network: Network, yellow_time: float, min_green: float, reward: str = "queue", patience: float = 120.0
+        self, network: Network, yellow_time: float, min_green: float, reward: str = "delay", patience: float = 120.0
     ) -> None:
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r}: must be one of {', '.join(REWARDS)}")

@@ -59,7 +59,7 @@ class Simulation:
         decision_interval: float = 10.0,
         yellow_time: float = 3.0,
         min_green: float = 5.0,
-        reward: str = "queue",
+        reward: str = "delay",
         episode_seconds: float | None = None,
         time_to_teleport: float = -1.0,
         demand_scale: float | str = 1.0,

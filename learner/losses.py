@@ -14,12 +14,12 @@ from graph.policy import entropy_by, mean_log_prob_by
 from learner.reward_scales import horizon
 from learner.vtrace import vtrace
 
-_MOST = 20.0  # log of a ratio: any larger one is clipped as well, and its gradient is a number
+_MAX_LOG_RATIO = 20.0  # any larger one is clipped as well, and its gradient is a number
 
 
 @dataclass(frozen=True, slots=True)
-class LossWeights:
-    """How the parts of the loss are weighed; see the flags of the same names."""
+class LossSettings:
+    """What the loss is made of; ``value`` and ``exploration`` weigh its parts. See the flags of the same names."""
 
     discount: float
     value: float
@@ -39,7 +39,7 @@ class Loss:
 
 
 def actor_critic_loss(
-    outputs: tuple[Tensor, Tensor], batch: Batch, fresh: Tensor, reward_scale: Tensor, weights: LossWeights
+    outputs: tuple[Tensor, Tensor], batch: Batch, fresh: Tensor, reward_scale: Tensor, settings: LossSettings
 ) -> Loss:
     """Clipped surrogate with V-trace advantages, value regression and a log barrier, each a mean over decisions.
 
@@ -64,27 +64,28 @@ def actor_critic_loss(
     log_probs = torch.where(counts, log_probs, 0.0)
     log_rhos = torch.where(counts, log_probs - batch.log_probs, 0.0)
     rewards = torch.where(counts, batch.rewards / reward_scale, 0.0)
-    # No return is larger than if the largest reward came for ever. Values that follow each other may grow beyond, and
-    # then without end: where queues grow by more than 1 / discount per decision, each is drawn to a larger one.
-    largest = rewards.abs().amax() * horizon(weights.discount)
-    known = values.detach().clamp(-largest, largest)
+    # Values are believed up to what the largest reward of the batch would be worth if it came for ever. Where queues
+    # grow by more than 1 / discount per decision, each value is drawn to a larger one, and they would without end.
+    largest = rewards.abs().amax() * horizon(settings.discount)
+    clipped_values = values.detach().clamp(-largest, largest)
     traced = vtrace(
         log_rhos.detach(),
-        weights.discount * (~batch.terminated).float(),
+        settings.discount * (~batch.terminated).float(),
         rewards,
-        known[:-1],
-        known[1:],
+        clipped_values[:-1],
+        clipped_values[1:],
         counts,
-        rho_clip=weights.rho_clip,
-        c_clip=weights.c_clip,
-        lambda_=weights.trace,
+        rho_clip=settings.rho_clip,
+        c_clip=settings.c_clip,
+        lambda_=settings.trace,
     )
     advantages = normalised(traced.advantages, counts)
     by_signal = (batch.graph.phase_signal, len(batch.graph.signal_start))
-    policy_loss = -masked_mean(surrogate(advantages, log_rhos.clamp(max=_MOST).exp(), weights.ratio_clip), counts)
+    ratios = log_rhos.clamp(max=_MAX_LOG_RATIO).exp()
+    policy_loss = -masked_mean(surrogate(advantages, ratios, settings.ratio_clip), counts)
     value_loss = masked_mean(functional.huber_loss(values[:-1], traced.targets, reduction="none"), counts)
     barrier = masked_mean(mean_log_prob_by(all_log_probs, *by_signal)[batch.signal_rows[:-1]], counts)
-    total = policy_loss + weights.value * value_loss - weights.exploration * barrier
+    total = policy_loss + settings.value * value_loss - settings.exploration * barrier
     with torch.no_grad():
         entropies = entropy_by(all_log_probs, *by_signal)
         figures = {
@@ -93,7 +94,7 @@ def actor_critic_loss(
             "entropy": masked_mean(entropies[batch.signal_rows[:-1]], counts),
             "value": masked_mean(values[:-1], counts),
             "explained": 1.0 - variance(traced.targets - values[:-1], counts) / variance(traced.targets, counts),
-            "clipped": masked_mean((log_rhos.abs() > math.log1p(weights.ratio_clip)).float(), counts),
+            "clipped": masked_mean((log_rhos.abs() > math.log1p(settings.ratio_clip)).float(), counts),
             "reward": masked_mean(batch.rewards, counts),
             "cost": masked_mean(batch.costs, counts),
         }

@@ -10,7 +10,7 @@ from torch import Tensor
 from graph.batch import Batch
 from learner.world import World
 
-_MEMORY = 0.99  # share of a scale that one batch leaves as it was
+_MEMORY = 0.99  # share of a scale that one batch of one step leaves as it was
 _LEAST = 1e-3  # scale of a map on which there is nothing to be rewarded for
 _LONGEST = 0.999  # discount beyond which horizons count as equally long
 

@@ -19,7 +19,7 @@ from graph.schema import COLUMNS
 from graph.tensors import GraphTensors
 from learner.checkpoints import check_columns, check_shapes, digest
 from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
-from learner.losses import LossWeights, actor_critic_loss
+from learner.losses import LossSettings, actor_critic_loss
 from learner.reward_scales import RewardScales
 from learner.world import World
 
@@ -51,7 +51,7 @@ class Learner:
         self,
         policy: SignalPolicy,
         world: World,
-        weights: LossWeights,
+        loss: LossSettings,
         *,
         learning_rate: float,
         gradient_clip: float,
@@ -65,7 +65,7 @@ class Learner:
         self.policy = policy.to(world.device)
         self.version = 1
         self._world = world
-        self._weights = weights
+        self._loss = loss
         self._learning_rate = learning_rate
         self._gradient_clip = gradient_clip
         self._max_lag = max_lag
@@ -81,7 +81,7 @@ class Learner:
         self.average = copy.deepcopy(self.policy).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate, eps=1e-5)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=amp == "fp16")
-        self._reward_scales = RewardScales(maps, world, weights.discount)
+        self._reward_scales = RewardScales(maps, world, loss.discount)
 
     def update(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Steps on the gradients of all ``batches`` and of earlier ones; the figures are those of the first.
@@ -145,7 +145,7 @@ class Learner:
         scale = scales[batch.maps]
         fresh = self.version - batch.versions <= self._max_lag
         if self._parts == 1:
-            loss = actor_critic_loss(self._forward(batch.graph), batch, fresh, scale, self._weights)
+            loss = actor_critic_loss(self._forward(batch.graph), batch, fresh, scale, self._loss)
             self._scaler.scale(loss.total * share).backward()
             return {"loss": loss.total.detach(), **loss.figures}
         # The loss is no sum over fragments: its advantages are normalised over the batch. So it is differentiated by
@@ -154,7 +154,7 @@ class Learner:
         with torch.no_grad():
             parts = [self._forward(graph) for graph in batch.graphs(self._parts)]
         log_probs, values = (torch.cat(tensors).requires_grad_() for tensors in zip(*parts, strict=True))
-        loss = actor_critic_loss((log_probs, values), batch, fresh, scale, self._weights)
+        loss = actor_critic_loss((log_probs, values), batch, fresh, scale, self._loss)
         by_outputs = torch.autograd.grad(self._scaler.scale(loss.total * share), (log_probs, values))
         phases, signals = ([len(tensor) for tensor in tensors] for tensors in zip(*parts, strict=True))
         gradients = zip(by_outputs[0].split(phases), by_outputs[1].split(signals), strict=True)

@@ -49,7 +49,7 @@ def vtrace(
 
     log_rhos: log pi(a_s | x_s) - log mu(a_s | x_s), pi the learning policy and mu the one that acted.
     discounts: factor on everything after the decision; 0 where the episode terminated.
-    values, next_values: V(x_s) and V(x_{s+1}) under pi; `successor_values` makes the second from the first.
+    values, next_values: V(x_s) and V(x_{s+1}) under pi.
     valid: bool, set where a decision was taken; None means everywhere.
     rho_clip, c_clip: the paper's rho-bar and c-bar; it asks for rho_clip >= c_clip.
     lambda_: c_s = lambda_ * min(c_clip, rho_s), the paper's remark 2.
@@ -77,22 +77,6 @@ def vtrace(
     if valid is not None:
         advantages = torch.where(valid, advantages, 0.0)
     return VTrace(targets=values + excess, advantages=advantages)
-
-
-def successor_values(values: Tensor, bootstrap_value: Tensor, valid: Tensor | None = None) -> Tensor:
-    """V(x_{s+1}) for every row: the next row's value, and in each column's last valid row its bootstrap value.
-
-    values: [T, A]; bootstrap_value: [A], the value of the frame after each column's last decision; valid: [T, A] bool,
-    each column set from the top down to its last decision. Returns [T, A]. Raises ValueError when shapes differ.
-    """
-    _check_same_shape(values=values, valid=valid)
-    if values.shape[1:] != bootstrap_value.shape:
-        raise ValueError(f"bootstrap_value is {_shape(bootstrap_value)}, must be values' shape {_shape(values)} less T")
-    following = torch.cat([values[1:], bootstrap_value.unsqueeze(0)])
-    if valid is None:
-        return following
-    goes_on = torch.cat([valid[1:], torch.zeros_like(valid[:1])])
-    return torch.where(goes_on, following, bootstrap_value)
 
 
 def _check_same_shape(**tensors: Tensor | None) -> None:

@@ -33,7 +33,7 @@ def machine() -> dict[str, str]:
         "processor": _cpu_model(),
         "cores": str(usable) if usable == present else f"{usable} of {present}",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",  # the rest names a build
     }
 
 

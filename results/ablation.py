@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "one message round among vehicles": ("--vehicle-rounds", "1"),
 }
 _SLOWEST = 20.0  # decisions per s
-_FIRST_SEED = 1001  # of the episodes that variants are judged by: what is chosen here is judged elsewhere by others
+FIRST_SEED = 1001  # of the episodes that variants are judged by: what is chosen here is judged elsewhere by others
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
     Runs that fail are left out; ``failed`` has what they said.
     """
-    court = Court(settings.scenario, range(_FIRST_SEED, _FIRST_SEED + settings.seeds))
+    court = Court(settings.scenario, range(FIRST_SEED, FIRST_SEED + settings.seeds))
     jobs = [(variant, seed) for variant in settings.variants for seed in range(1, settings.runs + 1)]
     failed: list[str] = []
     running: list[TrainingRun] = []

@@ -81,7 +81,7 @@ PARTS: dict[str, Part] = {
         pictures.moments,
         "At each moment the median of our training runs counts, and of theirs the best of several settings, with one "
         "run each. All of these are PPO with its MLP over libsumo, without the figures that sumo-rl would gather for "
-        "people; a new seed for every episode.",
+        "people; a new seed for every episode. The full delay has vehicles that never got in in it.",
     ),
     "ablation": Part(
         "What matters",
@@ -93,6 +93,8 @@ PARTS: dict[str, Part] = {
         tables.variants,
         pictures.variants,
         f"Runs on cologne1 that differ in one setting, after {ablation.Settings.decisions:,} decisions: serial, and so "
-        "reproducible to the bit on one machine. Mean delay of the last checkpoint; intervals are over training seeds.",
+        f"reproducible to the bit on one machine. The last checkpoints, over {ablation.Settings.seeds} episodes with "
+        f"seeds from {ablation.FIRST_SEED} on; intervals are over {ablation.Settings.runs} training runs, so that only "
+        "large differences say something.",
     ),
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from report.curves import learning_curves
 from report.figures import COLOURS, new_figure, tidy
 from report.statistics import Summary
-from results.protocol import Found, Row
+from results.protocol import Found, Row, median_delay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,18 +57,20 @@ def _bars(axes: Axes, values: Mapping[str, float]) -> None:
 
 
 def moments(path: Path, result: Row, found: Found) -> None:
-    """Delay over wall time, ours and each variant of theirs; of several runs the median."""
+    """Delay over wall time, ours and each variant of theirs; of several runs the median, from when most have one."""
     figure = new_figure(height=3.4, title="Mean delay of the policy as it was at each moment")
     axes = figure.subplots()
-    groups = {"platoon": result["own"]}
+    runs = result["runs"]
+    groups = {"platoon": (result["own"], runs["own"])}
     for row in result["theirs"]:
-        groups.setdefault(f"sumo-rl + PPO, {row['variant']}", []).append(row)
-    for (name, rows), colour in zip(groups.items(), cycle(COLOURS), strict=False):
-        by_moment: dict[float, list[float]] = {}
+        groups.setdefault(f"sumo-rl + PPO, {row['variant']}", ([], runs["theirs"]))[0].append(row)
+    for (name, (rows, count)), colour in zip(groups.items(), cycle(COLOURS), strict=False):
+        by_moment: dict[float, list[Row]] = {}
         for row in rows:
-            by_moment.setdefault(row["moment"], []).append(row["delay"]["mean"])
-        medians = [statistics.median(delays) for delays in by_moment.values()]
-        axes.plot(list(by_moment), medians, "o-", color=colour, label=name)
+            by_moment.setdefault(row["moment"], []).append(row)
+        moments = sorted(by_moment)
+        medians = [median_delay(by_moment[moment], count) for moment in moments]
+        axes.plot(moments, np.array(medians, float), "o-", color=colour, label=name)  # infinite ones are left out
     tidy(axes)
     axes.set_xlabel("s after the start of the process")
     axes.set_ylabel("mean delay per vehicle (s)")

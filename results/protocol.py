@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,15 @@ class Court:
         """What is known of the policy in a checkpoint, which takes the likeliest phases."""
         trained = read_policy(path)
         return self.judge(Policy.of("policy", trained.model, trained.radius))
+
+
+def median_delay(rows: Sequence[Row], runs: int) -> float | None:
+    """The median over so many training runs of the mean delay, s; None where there was none.
+
+    ``rows`` are of the runs that had a policy: one that failed, or had no checkpoint yet, counts as infinite delay.
+    """
+    missing = [math.inf] * (runs - len(rows))
+    return statistics.median([row["delay"]["mean"] for row in rows] + missing) if runs else None
 
 
 def verdict(episodes: Sequence[Episode]) -> Row:

@@ -1,6 +1,12 @@
 """Why targets are missed, by what each is about: written by people who looked into it."""
 
-_THESE_JAMS = "the jams of eight of its twenty episodes; the median episode has 60 s."
+from __future__ import annotations
+
+import statistics
+
+from results.protocol import Found
+
+_THESE_JAMS = "the jams of {gridlocked} of its {episodes} episodes; the median episode has {median:.0f} s."
 REASONS: dict[str, str] = {
     "cologne1, last checkpoint, gridlocked episodes": (
         "vehicles that wait inside the junction to turn left and those of the next phase block one another, and no "
@@ -26,3 +32,14 @@ REASONS: dict[str, str] = {
     "ingolstadt21, last checkpoint, against every classical controller": _THESE_JAMS,
     "ingolstadt21, last checkpoint, 0.45 times fixed time": _THESE_JAMS,
 }
+
+
+def why(about: str, found: Found) -> str:
+    """The reason for which a target is missed, with the figures of the policies that missed it."""
+    words = REASONS.get(about, "not looked into")
+    last = [row for row in found.get(about.partition(",")[0], {}).get("rows", ()) if row["moment"] is None]
+    delays = [delay for row in last for delay in row["delays"]]
+    if not delays:
+        return words
+    jams = sum(row["gridlocked"] for row in last)
+    return words.format(gridlocked=jams, episodes=len(delays), median=statistics.median(delays))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from envs.network import APPROACH
 from pages.judgement import Judgement
 from pages.kept import Measured
 from pages.page import Page, introduction, on_what
 from pages.tables import paragraph, targets
 from results.parts import PARTS
-from results.protocol import CONDITIONS
-from results.reasons import REASONS
+from results.protocol import CONDITIONS, Found
+from results.reasons import why
 from results.targets import judge
 
 _PAGE = Page("results")
@@ -19,16 +20,20 @@ _INTRODUCTION = f"""
 `make results` trains, judges and writes this page; `python -m results report` writes it again from what was found, each
 episode of it in [measured/results](measured/results). Each part is a script of its own that prints JSON:
 `python -m results.learning --help`. Runs are what `python train_rl.py --scenario S --num-envs 4` is, for as long as it
-says, with the one default profile for all maps, whose step size and features were chosen by looking at cologne1 and
-cologne8; those under "What matters" differ in what is said there.
+says, with the one default profile for all maps; those under "What matters" differ in what is said there. Step size,
+features, reuse, averaging and `--trace` were chosen on cologne1 and cologne8, the bound of values and the log barrier
+on ingolstadt21, in part by looking at the very episodes of this page.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
 phase, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that entered; the
 full delay has those that never did in it. Under `fixed` and `actuated` SUMO decides, with the network's own yellow.
-Intervals are 95 % (Student's t) over episodes. Moments count from the start of the process, in a checkout that
-`make setup` has been run in; their policy is the newest checkpoint. Where there are several training runs, targets are
-held against their median; one that fails counts as one without end.
+`max-pressure`, `max-wave` and `sotl` see, as where they come from, the roads that end at a signal; a policy sees
+{APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
+Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
+count from the start of the process, in a checkout that `make setup` has been run in; their policy is the newest
+checkpoint. Where there are several training runs, targets are held against their median, and a run that failed counts
+as infinite delay.
 """
 
 
@@ -40,13 +45,14 @@ def write(folder: Path, measured: Mapping[str, Measured]) -> Path:
 
 def text(measured: Mapping[str, Measured]) -> str:
     """The page."""
-    judgements = judge({part: one.result for part, one in measured.items()})
+    found = {part: one.result for part, one in measured.items()}
+    judgements = judge(found)
     unknown = sum(one.met is None for one in judgements)
     lines = [
         *introduction("Results", _INTRODUCTION, measured),
         f"{sum(bool(one.met) for one in judgements)} of {len(judgements)} targets are met"
         f"{f', {unknown} were not measured' if unknown else ''}.",
-        *("", *targets(judgements), *reasons(judgements)),
+        *("", *targets(judgements), *reasons(judgements, found)),
     ]
     for part, one in measured.items():
         lines += [f"## {PARTS[part].title}", ""]
@@ -55,7 +61,7 @@ def text(measured: Mapping[str, Measured]) -> str:
     return "\n".join([*lines, "## On what", "", *on_what(measured)]).rstrip() + "\n"
 
 
-def reasons(judgements: Sequence[Judgement]) -> list[str]:
+def reasons(judgements: Sequence[Judgement], found: Found) -> list[str]:
     """Why each missed target is missed."""
     missed = [one.about for one in judgements if one.met is False]
     if not missed:
@@ -63,6 +69,6 @@ def reasons(judgements: Sequence[Judgement]) -> list[str]:
     return [
         "Why targets are missed:",
         "",
-        *(f"- {about}: {REASONS.get(about, 'not looked into')}" for about in missed),
+        *(f"- {about}: {why(about, found)}" for about in missed),
         "",
     ]

@@ -26,7 +26,7 @@ from benchmarks.training_run import TIED
 from collectors.plan import RESERVED_SEEDS
 from envs.errors import ScenarioError
 from envs.scenarios import Scenario
-from envs.trips import read_trips, trip_options
+from envs.trips import Trips, read_trips, trip_options
 from machine import cores
 from pages import ROOT, script
 from pages.output import say
@@ -169,16 +169,17 @@ def _theirs(court: Court, settings: Settings, name: str, seed: int) -> list[Row]
         rows = []
         for one in kept:
             say(f"{one['moment']:g} s: {one['decisions']} decisions")
-            delays = _judge({**spec, "model": one["model"]}, Path(folder), seeds(settings.seeds))
             about = {"network": settings.network, "variant": name, "seed": seed, "moment": one["moment"]}
-            rows.append(
-                {**about, "decisions": one["decisions"], "delay": Summary.of(delays).as_dict(), "delays": delays}
-            )
+            trips = _judge({**spec, "model": one["model"]}, Path(folder), seeds(settings.seeds))
+            delays = [float(episode.delay[episode.departed].mean()) for episode in trips]
+            full = Summary.of(float(episode.delay.mean()) for episode in trips).as_dict()
+            figures = {"delay": Summary.of(delays).as_dict(), "full_delay": full, "delays": delays}
+            rows.append({**about, "decisions": one["decisions"], **figures})
     return rows
 
 
-def _judge(spec: dict[str, Any], folder: Path, trials: Sequence[int]) -> list[float]:
-    """The mean delay of an episode with each seed, s; a process for each core."""
+def _judge(spec: dict[str, Any], folder: Path, trials: Sequence[int]) -> list[Trips]:
+    """The trips of an episode with each seed; a process for each core."""
     with ExitStack() as open_files:
         files: list[IO[bytes]] = [open_files.enter_context(tempfile.TemporaryFile()) for _ in trials]
         pairs = [(seed, trip_options(file)) for seed, file in zip(trials, files, strict=True)]
@@ -189,8 +190,7 @@ def _judge(spec: dict[str, Any], folder: Path, trials: Sequence[int]) -> list[fl
         ]
         for judge, share in zip(judges, shares, strict=True):
             judge.answer(within=_START + _SLOWEST * len(share))
-        trips = [read_trips(file) for file in files]
-    return [float(one.delay[one.departed].mean()) for one in trips]
+        return [read_trips(file) for file in files]
 
 
 class _Process:

@@ -53,12 +53,20 @@ def snapshots(result: Row) -> list[str]:
 
 def side_by_side(result: Row) -> list[str]:
     """Everybody at each moment, what the variants are, and the commands."""
-    header = ("who", "training seed", "at (s)", "decisions", "delay (s)", "median")
+    header = ("who", "training seed", "at (s)", "decisions", "delay (s)", "median", "full")
     named = [("**platoon**", row) for row in result["own"]]
     named += [(f"`{row['variant']}`", row) for row in result["theirs"]]
     named.sort(key=lambda one: one[1]["moment"])
     cells = [
-        (name, f"{row['seed']}", f"{row['moment']:g}", f"{row['decisions']:,.0f}", *_delay(row)) for name, row in named
+        (
+            name,
+            f"{row['seed']}",
+            f"{row['moment']:g}",
+            f"{row['decisions']:,.0f}",
+            *_delay(row),
+            f"{row['full_delay']['mean']:.1f}",
+        )
+        for name, row in named
     ]
     lines = [*table(header, cells), f"- **platoon**: `{result['command']}`"]
     return [*lines, *(f"- `{name}`: {words}" for name, words in result["variants"].items()), *_failed(result), ""]

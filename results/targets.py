@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pages.judgement import Judgement
-from results.protocol import Found, Row
+from results.protocol import Found, Row, median_delay
 
 _LAST = {"cologne1": 16.5, "cologne8": 17.0, "grid4x4": 30.0}  # s of delay, of the last checkpoint
 _OF_FIXED = 0.45
@@ -82,10 +82,10 @@ def _side(found: Found) -> Iterator[Judgement]:
     for moment in _MOMENTS:
         own, theirs = ([row for row in rival[who] if row["moment"] == moment] for who in ("own", "theirs"))
         names = {row["variant"] for row in theirs}
-        medians = [_median([row for row in theirs if row["variant"] == name], runs["theirs"]) for name in names]
+        medians = [median_delay([row for row in theirs if row["variant"] == name], runs["theirs"]) for name in names]
         best = min((median for median in medians if median is not None), default=None)
         about = f"cologne1, {moment:g} s after the start, against the best of sumo-rl with PPO"
-        yield _below(about, best, _median(own, runs["own"]))
+        yield _below(about, best, median_delay(own, runs["own"]))
 
 
 def _rows(found: Found, part: str, moment: float | None, network: str = "") -> list[Row]:
@@ -102,7 +102,7 @@ def _failed(found: Found, part: str) -> int:
 def _delay(found: Found, part: str, moment: float | None = None, network: str = "") -> float | None:
     """The median over a part's training runs of the mean delay at a moment, s."""
     runs = len(_rows(found, part, None, network)) + _failed(found, part)
-    return _median(_rows(found, part, moment, network), runs)
+    return median_delay(_rows(found, part, moment, network), runs)
 
 
 def _yardsticks(found: Found, part: str) -> list[Row]:
@@ -115,12 +115,6 @@ def _yardstick(found: Found, part: str, controller: str, figure: str = "mean") -
         if row["controller"] == controller:
             return float(row["delay"][figure])
     return None
-
-
-def _median(rows: Sequence[Row], runs: int) -> float | None:
-    """The median over training runs of the mean delay, s: infinite for those that failed or had no checkpoint yet."""
-    missing = [math.inf] * (runs - len(rows))
-    return statistics.median([row["delay"]["mean"] for row in rows] + missing) if runs else None
 
 
 def _at_most(about: str, goal: float | None, value: float | None) -> Judgement:

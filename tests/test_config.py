@@ -132,6 +132,8 @@ def test_help_lists_every_flag_and_exits_with_zero() -> None:
         (["--resume=yes"], "--resume=yes: takes no value; write --resume alone, or leave it out"),
         (["--resume"], "--resume: needs --run-dir with the folder of the run to go on with"),
         (["--cache-frames", "12", "--history", "13"], "--history 13: must be at most --cache-frames 12"),
+        (["--c-clip", "1.5"], "--c-clip 1.5: must be at most --rho-clip 1"),
+        (["--max-lag", "7"], "--replay 8: must be at most --max-lag 7; older experience counts nothing"),
         (["--num-collectors", "5"], "--num-collectors 5: must be at most --num-envs 4"),
         (
             ["--num-collectors", "0", "--loader-workers", "1"],

@@ -1,4 +1,7 @@
-"""Controllers that choose phases from frames, like a policy."""
+"""Controllers that choose phases from frames, like a policy, but see no further than their sources let them.
+
+That is the lanes that end at the signal's stop lines: where roads are made of several pieces, the last of these.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def movements(network: Network) -> NDArray[np.int64]:
 
 
 class MaxWave:
-    """Longest queue first: show the green phase with the most vehicles that wait or arrive within 50 m of it.
+    """Longest queue first: show the green phase with the most vehicles on its lanes within 50 m of the stop lines.
 
     Where phases draw, that with the most ways on wins, and of several the present one: two phases may serve the same
     lanes, and one of them only those who turn left. (Theirs takes the first of several.)
@@ -72,9 +75,10 @@ class MaxWave:
 class SelfOrganizing:
     """Self-organizing traffic lights (SOTL): a red phase asks for green once enough vehicles have waited long enough.
 
-    A counter per phase grows with the vehicles within 80 m of it, times the seconds, for as long as it is red.
-    From 50 vehicle seconds on it asks; the phase that asks most gets its green, unless one or two vehicles are about to
-    cross, within 25 m of the stop line of the present phase: a platoon is not cut off at its tail.
+    A counter per phase grows with the vehicles on its lanes within 80 m of the stop lines, times the seconds, for as
+    long as it is red. From 50 vehicle seconds on it asks; the phase that asks most gets its green, unless one or two
+    vehicles are about to cross, within 25 m of the stop line of the present phase: a platoon is not cut off at its
+    tail. These figures are ours; the papers' are in cells of grids of their own.
     (Gershenson 2005, "Self-organizing Traffic Lights", Complex Systems 16; the rule about tails: Cools, Gershenson and
     D'Hooghe 2013, "Self-organizing Traffic Lights: A Realistic Simulation")
     """

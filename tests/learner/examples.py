@@ -15,14 +15,14 @@ from graph.dataset import ExperienceDataset
 from graph.policy import SignalPolicy
 from graph.shape import PolicyShape
 from graph.topology import Topology
-from learner.losses import LossWeights
+from learner.losses import LossSettings
 from learner.update import Learner
 from learner.world import World
 from tests.graph.examples import make_fragment, make_network
 
 NETWORK = make_network(5)
 SIGNALS = len(NETWORK.phase_start) - 1
-WEIGHTS = LossWeights(discount=0.9, value=0.5, exploration=0.01, rho_clip=1.0, c_clip=1.0, trace=1.0, ratio_clip=0.2)
+LOSS = LossSettings(discount=0.9, value=0.5, exploration=0.01, rho_clip=1.0, c_clip=1.0, trace=1.0, ratio_clip=0.2)
 ALONE = World(0, 1, torch.device("cpu"))
 
 
@@ -66,7 +66,7 @@ def make_policy(seed: int = 0) -> SignalPolicy:
 
 
 def make_learner(
-    world: World = ALONE, amp: str = "off", weights: LossWeights = WEIGHTS, gradient_clip: float = 1.0, **options: Any
+    world: World = ALONE, amp: str = "off", loss: LossSettings = LOSS, gradient_clip: float = 1.0, **options: Any
 ) -> Learner:
     """A learner of a small policy."""
-    return Learner(make_policy(), world, weights, learning_rate=1e-3, gradient_clip=gradient_clip, amp=amp, **options)
+    return Learner(make_policy(), world, loss, learning_rate=1e-3, gradient_clip=gradient_clip, amp=amp, **options)

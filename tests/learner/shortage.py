@@ -27,7 +27,7 @@ from graph.tensors import GraphTensors
 from graph.topology import Topology
 from learner.update import Learner
 from tests.graph.examples import make_decision, make_frames, write_fragment
-from tests.learner.examples import ALONE, NETWORK, WEIGHTS
+from tests.learner.examples import ALONE, LOSS, NETWORK
 
 FRAGMENTS = 8
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to")
@@ -82,7 +82,7 @@ def main(need: int, share: float, path: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     policy = SignalPolicy(PolicyShape(hidden=256))
-    learner = Learner(policy, ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0)
+    learner = Learner(policy, ALONE, LOSS, learning_rate=1e-3, gradient_clip=1.0)
     batches = [large_batch(100 * step) for step in range(3)]
     before = memory("VmSize")
     if share:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from graph.batch import Batch
 from graph.schema import ALLOWED
-from learner.losses import LossWeights, actor_critic_loss, masked_mean, normalised, variance
+from learner.losses import LossSettings, actor_critic_loss, masked_mean, normalised, variance
 from tests.learner.examples import make_batch, make_policy
 
-WEIGHTS = LossWeights(discount=0.9, value=0.7, exploration=0.05, rho_clip=1.2, c_clip=0.8, trace=0.9, ratio_clip=0.3)
+LOSS = LossSettings(discount=0.9, value=0.7, exploration=0.05, rho_clip=1.2, c_clip=0.8, trace=0.9, ratio_clip=0.3)
 SCALE = torch.tensor(3.0)
 
 
@@ -33,7 +33,7 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
     log_probs, values = (output.tolist() for output in outputs)
     advantages, ratios, errors, entropies, barriers, rewards = [], [], [], [], [], []
     known = batch.rewards[batch.valid & torch.tensor(fresh)]
-    largest = float(known.abs().max() / SCALE) / (1 - WEIGHTS.discount)
+    largest = float(known.abs().max() / SCALE) / (1 - LOSS.discount)
     for a in range(batch.valid.shape[1]):
         length = int(batch.valid[:, a].sum())
         if not fresh[a]:
@@ -43,13 +43,13 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
         r = [float(batch.rewards[t, a]) / float(SCALE) for t in range(length)]
         log_pi = [log_probs[int(batch.phase_rows[t, a])] for t in range(length)]
         rho = [math.exp(log_pi[t] - float(batch.log_probs[t, a])) for t in range(length)]
-        gamma = [0.0 if batch.terminated[t, a] else WEIGHTS.discount for t in range(length)]
+        gamma = [0.0 if batch.terminated[t, a] else LOSS.discount for t in range(length)]
         target = [*v]
         for s in range(length):
             trace = 1.0
             for t in range(s, length):
-                target[s] += trace * min(WEIGHTS.rho_clip, rho[t]) * (r[t] + gamma[t] * v[t + 1] - v[t])
-                trace *= gamma[t] * WEIGHTS.trace * min(WEIGHTS.c_clip, rho[t])
+                target[s] += trace * min(LOSS.rho_clip, rho[t]) * (r[t] + gamma[t] * v[t + 1] - v[t])
+                trace *= gamma[t] * LOSS.trace * min(LOSS.c_clip, rho[t])
         for t in range(length):
             advantages.append(r[t] + gamma[t] * target[t + 1] - v[t])
             ratios.append(rho[t])
@@ -63,12 +63,12 @@ def slow_loss(outputs: tuple[Tensor, Tensor], batch: Batch, fresh: list[bool]) -
     count = len(advantages)
     mean = sum(advantages) / count
     deviation = math.sqrt(sum((x - mean) ** 2 for x in advantages) / count)
-    low, high = 1 - WEIGHTS.ratio_clip, 1 + WEIGHTS.ratio_clip
+    low, high = 1 - LOSS.ratio_clip, 1 + LOSS.ratio_clip
     weighed = [((x - mean) / deviation, ratio) for x, ratio in zip(advantages, ratios, strict=True)]
     policy_loss = -sum(min(x * ratio, x * min(max(ratio, low), high)) for x, ratio in weighed) / count
     value_loss = sum(errors) / count
     return {
-        "total": policy_loss + WEIGHTS.value * value_loss - WEIGHTS.exploration * sum(barriers) / count,
+        "total": policy_loss + LOSS.value * value_loss - LOSS.exploration * sum(barriers) / count,
         "policy_loss": policy_loss,
         "value_loss": value_loss,
         "entropy": sum(entropies) / count,
@@ -82,12 +82,14 @@ def all_fresh(batch: Batch) -> Tensor:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("stale", [(), (0, 4, 8)])
-def test_against_a_loop(seed: int, stale: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("size", [1.0, 1e3], ids=["values near returns", "values beyond any return"])
+def test_against_a_loop(seed: int, stale: tuple[int, ...], size: float) -> None:
     batch = make_batch(seed, (5, 2, 7))
-    outputs = outputs_of(batch, seed)
+    log_probs, values = outputs_of(batch, seed)
+    outputs = (log_probs, size * values)
     fresh = all_fresh(batch)
     fresh[list(stale)] = False
-    loss = actor_critic_loss(outputs, batch, fresh, SCALE, WEIGHTS)
+    loss = actor_critic_loss(outputs, batch, fresh, SCALE, LOSS)
     expected = slow_loss(outputs, batch, fresh.tolist())
     assert loss.total.item() == pytest.approx(expected.pop("total"), rel=1e-4, abs=1e-5)
     for name, value in expected.items():
@@ -97,7 +99,7 @@ def test_against_a_loop(seed: int, stale: tuple[int, ...]) -> None:
 def gradients(batch: Batch, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss and its gradients by log-probabilities and values."""
     outputs = outputs_of(batch)
-    loss = actor_critic_loss(outputs, batch, fresh, SCALE, WEIGHTS)
+    loss = actor_critic_loss(outputs, batch, fresh, SCALE, LOSS)
     loss.total.backward()
     assert all(torch.isfinite(figure) for figure in loss.figures.values())
     assert outputs[0].grad is not None
@@ -151,8 +153,8 @@ def test_gradient_takes_targets_and_advantages_as_given() -> None:
     """A decision after which the episode ended: nothing but its own value is pulled towards the reward."""
     batch = make_batch(3, (1, 1))
     log_probs, values = outputs_of(batch)
-    weights = replace(WEIGHTS, exploration=0.0, value=1.0)
-    loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, weights)
+    settings = replace(LOSS, exploration=0.0, value=1.0)
+    loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, settings)
     (gradient,) = torch.autograd.grad(loss.total, values)
     decided = set(batch.signal_rows[0].tolist())
     assert {int(row) for row in torch.nonzero(gradient)} <= decided
@@ -160,14 +162,14 @@ def test_gradient_takes_targets_and_advantages_as_given() -> None:
 
 @pytest.mark.parametrize("far", [1e4, -1e4])
 def test_values_beyond_any_return_are_pulled_back_each_as_hard(far: float) -> None:
-    """And not after each other; however far off they are, the policy's share of the gradient stays."""
+    """However far off they are, the policy's share of the gradient stays."""
     batch = make_batch(4, (6, 3))
     log_probs, values = outputs_of(batch)
     values = torch.full_like(values, far).requires_grad_()
-    loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, WEIGHTS)
+    loss = actor_critic_loss((log_probs.detach(), values), batch, all_fresh(batch), SCALE, LOSS)
     (gradient,) = torch.autograd.grad(loss.total, values)
     expected = torch.zeros_like(values)
-    expected[batch.signal_rows[:-1][batch.valid]] = math.copysign(WEIGHTS.value / int(batch.valid.sum()), far)
+    expected[batch.signal_rows[:-1][batch.valid]] = math.copysign(LOSS.value / int(batch.valid.sum()), far)
     torch.testing.assert_close(gradient, expected)
 
 

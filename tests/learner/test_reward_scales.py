@@ -13,11 +13,11 @@ from graph.batch import Batch
 from learner import checkpoints
 from learner.losses import actor_critic_loss
 from learner.reward_scales import RewardScales
-from tests.learner.examples import ALONE, WEIGHTS, make_learner, make_mixed_batch, make_policy
+from tests.learner.examples import ALONE, LOSS, make_learner, make_mixed_batch, make_policy
 from tests.learner.ranks import MAPS_OF_RANKS, learn_on_two_maps
 from tests.learner.test_world import on_two_ranks
 
-DISCOUNT = WEIGHTS.discount
+DISCOUNT = LOSS.discount
 NAMES = ("one", "other")
 
 
@@ -61,11 +61,11 @@ def test_the_loss_divides_every_reward_by_the_scale_of_its_map() -> None:
     batch, policy = make_mixed_batch(3), make_policy()
     fresh = torch.ones(batch.valid.shape[1], dtype=torch.bool)
     scales = torch.tensor([4.0, 512.0])
-    by_map = actor_critic_loss(policy(batch.graph), batch, fresh, scales[batch.maps], WEIGHTS)
+    by_map = actor_critic_loss(policy(batch.graph), batch, fresh, scales[batch.maps], LOSS)
     divided = batch.rewards.clone()
     for a, number in enumerate(batch.maps.tolist()):
         divided[:, a] /= (4.0, 512.0)[number]
-    by_hand = actor_critic_loss(policy(batch.graph), replace(batch, rewards=divided), fresh, torch.tensor(1.0), WEIGHTS)
+    by_hand = actor_critic_loss(policy(batch.graph), replace(batch, rewards=divided), fresh, torch.tensor(1.0), LOSS)
     assert torch.equal(by_map.total, by_hand.total)
 
 

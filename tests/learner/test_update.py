@@ -22,7 +22,7 @@ from learner.checkpoints import digest
 from learner.errors import CheckpointError, DivergedError, OutOfMemoryError, RankLostError
 from learner.losses import actor_critic_loss
 from learner.update import Learner, ran_out_of_memory
-from tests.learner.examples import ALONE, WEIGHTS, make_batch, make_learner, make_policy
+from tests.learner.examples import ALONE, LOSS, make_batch, make_learner, make_policy
 from tests.learner.ranks import count_reductions, find_no_room_at_all, update, update_short_of_memory
 from tests.learner.shortage import CPU, failing
 from tests.learner.test_world import on_two_ranks
@@ -35,7 +35,7 @@ def by_hand(seeds: list[int], scale: Tensor, clip: float) -> tuple[np.ndarray, f
     for seed in seeds:
         batch = make_batch(seed)
         fresh = torch.ones(batch.valid.shape[1], dtype=torch.bool)
-        total = actor_critic_loss(policy(batch.graph), batch, fresh, scale, WEIGHTS).total
+        total = actor_critic_loss(policy(batch.graph), batch, fresh, scale, LOSS).total
         gradients.append(torch.autograd.grad(total, list(policy.parameters())))
     mean = [torch.stack(parts).mean(0) for parts in zip(*gradients, strict=True)]
     norm = float(torch.cat([part.flatten() for part in mean]).norm())
@@ -76,7 +76,7 @@ def test_accumulating_batches_is_one_step_on_their_mean_gradient() -> None:
     scale = torch.tensor(sizes[0])
     for batch in equal:
         fresh = torch.ones(batch.valid.shape[1], dtype=torch.bool)
-        (actor_critic_loss(policy(batch.graph), batch, fresh, scale, WEIGHTS).total / 3).backward()
+        (actor_critic_loss(policy(batch.graph), batch, fresh, scale, LOSS).total / 3).backward()
     norm = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]).norm()
     torch.optim.Adam(policy.parameters(), lr=1e-3, eps=1e-5).step()
     np.testing.assert_allclose(
@@ -140,7 +140,7 @@ def test_the_reward_scale_makes_units_of_reward_irrelevant() -> None:
 
 
 def test_old_experience_is_measured_and_left_out() -> None:
-    learner = Learner(make_policy(), ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0, max_lag=2)
+    learner = Learner(make_policy(), ALONE, LOSS, learning_rate=1e-3, gradient_clip=1.0, max_lag=2)
     learner.version = 10
     before = learner.digest()
     figures = learner.update([make_batch(0, version=7)])
@@ -156,7 +156,7 @@ def test_it_learns_what_pays() -> None:
     batch = make_batch(0, (12, 12, 12))
     chosen = batch.phase_rows - batch.graph.signal_start[batch.signal_rows[:-1]]
     paying = replace(batch, rewards=torch.where(chosen == 0, 0.0, -1.0), terminated=torch.ones_like(batch.terminated))
-    learner = Learner(make_policy(), ALONE, WEIGHTS, learning_rate=1e-2, gradient_clip=1.0)
+    learner = Learner(make_policy(), ALONE, LOSS, learning_rate=1e-2, gradient_clip=1.0)
 
     def share() -> float:
         with torch.no_grad():
@@ -189,9 +189,7 @@ def test_restored_it_goes_on_to_the_bit(tmp_path: Path, amp: str) -> None:
     for seed in range(3):
         learner.update([make_batch(seed)])
     path = checkpoints.save(tmp_path, 1, learner.state(), keep=1)
-    resumed = Learner(
-        make_policy(seed=9), ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0, amp=amp, averaging=0.9
-    )
+    resumed = Learner(make_policy(seed=9), ALONE, LOSS, learning_rate=1e-3, gradient_clip=1.0, amp=amp, averaging=0.9)
     resumed.restore(checkpoints.load(path))
     assert resumed.version == learner.version == 4
     assert resumed.digest() == learner.digest()
@@ -216,14 +214,14 @@ def test_precision_may_change_between_starts(saved: str, resumed: str) -> None:
 def test_learning_rate_is_the_one_asked_for_also_after_restoring() -> None:
     learner = make_learner()
     learner.update([make_batch(0)])
-    frozen = Learner(make_policy(), ALONE, WEIGHTS, learning_rate=0.0, gradient_clip=1.0)
+    frozen = Learner(make_policy(), ALONE, LOSS, learning_rate=0.0, gradient_clip=1.0)
     frozen.restore(learner.state())
     frozen.update([make_batch(1)])
     assert frozen.digest() == learner.digest()
 
 
 def test_another_shape_is_refused() -> None:
-    wide = Learner(SignalPolicy(PolicyShape(hidden=24)), ALONE, WEIGHTS, learning_rate=1e-3, gradient_clip=1.0)
+    wide = Learner(SignalPolicy(PolicyShape(hidden=24)), ALONE, LOSS, learning_rate=1e-3, gradient_clip=1.0)
     before = wide.digest()
     with pytest.raises(CheckpointError, match="another shape"):
         wide.restore(make_learner().state())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from learner.vtrace import VTrace, successor_values, vtrace
+from learner.vtrace import VTrace, vtrace
 
 Batch = dict[str, Tensor]
 
@@ -56,8 +56,17 @@ def valid_rows(steps: int, lengths: list[int]) -> Tensor:
     return torch.arange(steps).unsqueeze(1) < torch.tensor(lengths)
 
 
+def successor_values(batch: Batch, valid: Tensor | None = None) -> Tensor:
+    """V(x_{s+1}) for every row: the next row's value, and in each column's last valid row its bootstrap value."""
+    following = torch.cat([batch["values"][1:], batch["bootstrap"].unsqueeze(0)])
+    if valid is None:
+        return following
+    goes_on = torch.cat([valid[1:], torch.zeros_like(valid[:1])])
+    return torch.where(goes_on, following, batch["bootstrap"])
+
+
 def run(batch: Batch, valid: Tensor | None = None, **clips: float) -> VTrace:
-    following = successor_values(batch["values"], batch["bootstrap"], valid)
+    following = successor_values(batch, valid)
     return vtrace(batch["log_rhos"], batch["discounts"], batch["rewards"], batch["values"], following, valid, **clips)
 
 
@@ -143,7 +152,7 @@ def test_nothing_after_a_terminated_decision_counts() -> None:
 def test_without_traces_the_target_is_one_step() -> None:
     batch = make_batch(6, 2, seed=9)
     batch["log_rhos"].zero_()
-    following = successor_values(batch["values"], batch["bootstrap"])
+    following = successor_values(batch)
 
     ours = run(batch, lambda_=0.0)
 
@@ -179,15 +188,7 @@ def test_single_precision_stays_close_over_a_long_fragment() -> None:
     torch.testing.assert_close(single.targets.double(), run(batch).targets, rtol=1e-4, atol=1e-4)
 
 
-def test_successor_values_put_the_bootstrap_at_each_column_s_own_end() -> None:
-    values = torch.tensor([[1.0, 10.0, 100.0], [2.0, 20.0, 200.0], [3.0, 30.0, 300.0]])
-    following = successor_values(values, torch.tensor([7.0, 8.0, 9.0]), valid_rows(3, [1, 3, 2]))
-    assert [following[0, 0], *following[:3, 1], *following[:2, 2]] == [7, 20, 30, 8, 200, 9]
-
-
 def test_shapes_that_would_broadcast_are_refused() -> None:
     column, row = torch.zeros(3, 1), torch.zeros(3)
     with pytest.raises(ValueError, match=r"rewards is \[3\], must be \[3, 1\] like log_rhos"):
         vtrace(column, column, row, column, column)
-    with pytest.raises(ValueError, match=r"bootstrap_value is \[1, 1\]"):
-        successor_values(column, torch.zeros(1, 1))

@@ -128,7 +128,7 @@ def test_both_are_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The same choices, hour, yellow, options and seeds: the same delays."""
     monkeypatch.setitem(CLASSICAL, "planned", Planned)
     place = single()
-    own = [run_episode(*place, "planned", seed, CONDITIONS).delay for seed in seeds(2)]
+    own = [run_episode(*place, "planned", seed, CONDITIONS) for seed in seeds(2)]
 
     class Judge:
         def __init__(self, what: str, spec: dict[str, Any], place: Path) -> None:
@@ -143,7 +143,9 @@ def test_both_are_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(rival, "_Process", Judge)
     spec = rival.environment_of(place.scenario, rival.VARIANTS["defaults"])
-    assert rival._judge({"env": spec, "model": ""}, tmp_path, seeds(2)) == pytest.approx(own, rel=1e-3)
+    theirs = rival._judge({"env": spec, "model": ""}, tmp_path, seeds(2))
+    delays = [(trips.delay[trips.departed].mean(), trips.delay.mean()) for trips in theirs]
+    assert delays == [pytest.approx((episode.delay, episode.full_delay), rel=1e-3) for episode in own]
 
 
 def test_more_than_one_signal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

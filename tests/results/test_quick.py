@@ -79,6 +79,7 @@ def test_side_by_side_with_ppo(tmp_path: Path) -> None:
         assert row["decisions"] > 0
         assert len(row["delays"]) == 1
         assert row["delays"][0] > 0
+        assert row["full_delay"]["mean"] > 0
     assert "- `short`: 2 environments, reward diff-waiting-time, gamma 0.95" in page
 
 

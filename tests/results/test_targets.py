@@ -9,7 +9,7 @@ import pytest
 from pages.judgement import Judgement
 from results import learning
 from results.parts import PARTS
-from results.reasons import REASONS
+from results.reasons import REASONS, why
 from results.targets import judge
 
 
@@ -152,3 +152,13 @@ def test_who_has_no_policy_yet_is_behind() -> None:
     theirs = [{**snapshot("cologne1", 100.0, 30.0), "variant": "a"}]
     found = verdicts(rival={"own": [], "theirs": theirs, "runs": {"own": 1, "theirs": 1}})
     assert found["cologne1, 30 s after the start, against the best of sumo-rl with PPO"].met is False
+
+
+def test_a_reason_has_the_figures_of_those_who_missed() -> None:
+    rows = [
+        {"moment": None, "gridlocked": 2, "delays": [50.0, 60.0, 400.0]},
+        {"moment": 60.0, "gridlocked": 3, "delays": [900.0, 900.0, 900.0]},
+    ]
+    words = why("ingolstadt21, last checkpoint, 0.45 times fixed time", {"ingolstadt21": {"rows": rows}})
+    assert words == "the jams of 2 of its 3 episodes; the median episode has 60 s."
+    assert why("cologne9, last checkpoint", {}) == "not looked into"
