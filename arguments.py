@@ -47,7 +47,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="C",
-        help=f"{', '.join(CLASSICAL)}, a checkpoint or a run's folder; may be repeated, the first one is compared with",
+        help=f"{', '.join(CLASSICAL)}, a checkpoint or a run's folder; may be repeated, to compare with the first",
     )
     add("--seeds", type=int, default=5, metavar="N", help="episodes of each controller (%(default)s)")
     add("--first-seed", type=int, default=1, metavar="K", help="their seeds are K to K+N-1 (%(default)s)")
@@ -58,7 +58,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--sampled", action="store_true", help="policies draw phases as in training; else they take the likeliest")
     for name in SETTINGS:
         flag = f"--{name.replace('_', '-')}"
-        add(flag, dest=name, metavar="X", help="as in train_rl.py; unless given, a checkpoint's own")
+        add(flag, dest=name, metavar="X", help="as in train_rl.py; if not given, a checkpoint's own, else the default there")
     add("--demand-scale", default="1", metavar="X", help="as in train_rl.py, a factor or a range (%(default)s)")
     add("--departure-jitter", default="0", metavar="S", help="as in train_rl.py (%(default)s)")
     add("--processes", type=int, metavar="N", help="episodes that run at once (one per core)")
@@ -82,7 +82,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "repeat it for further curves",
     )
     add("--gui", action="store_true", help="show the first seed under the one controller in sumo-gui")
-    add("--gui-delay", type=float, default=100.0, metavar="MS", help="of real time between two steps (%(default)g)")
+    add("--gui-delay", type=float, default=100.0, metavar="MS", help="real milliseconds between two steps (%(default)g)")
     add("--video", type=Path, metavar="FILE", help=f"film the first seed, without a screen: a {films}")
     length = "length of the film, however long the episode (%(default)g)"
     add("--video-seconds", type=float, default=60.0, metavar="S", help=length)

@@ -61,7 +61,7 @@ class EnvSettings(_Record):
         description="Factor on the number of vehicles; a range, as 0.8:1.2, is drawn from anew for each episode.",
     )
     departure_jitter: float = Field(
-        30.0, ge=0, description="Seconds by which vehicles depart later than planned at most, each at random."
+        30.0, ge=0, description="Each vehicle departs up to this many seconds later than planned, at random."
     )
 
     @field_validator("demand_scale")
@@ -93,7 +93,7 @@ class CollectionSettings(_Record):
     queue_size: int = Field(
         12,
         ge=1,
-        description="Finished fragments that may wait unread; rounded up to as many per simulation.",
+        description="Finished fragments that may wait unread; rounded up to a multiple of the simulations.",
     )
     fragment_length: int = Field(16, ge=1, description="Decisions in one fragment.")
     slot_vehicles: int | None = Field(
@@ -103,10 +103,10 @@ class CollectionSettings(_Record):
         30.0, ge=2, description="Seconds without a sign of life until a collector or its SUMO is replaced."
     )
     restart_limit: int = Field(
-        5, ge=0, description="Failures in a row, no episode ended in between, that are mended; one more ends the run."
+        5, ge=0, description="Failures in a row, without an episode ended in between, that are mended before giving up."
     )
     poison: bool = Field(
-        False, description="Overwrite fragments that have been read, and verify a checksum of each: shows who is late."
+        False, description="For debugging: overwrite fragments that have been read, and verify a checksum of each."
     )
 
     @property
@@ -170,7 +170,7 @@ class LearnerSettings(_Record):
     )
     value_weight: float = Field(0.5, ge=0, description="Weight of the value loss.")
     reuse: int = Field(4, ge=1, description="Optimizer steps per update: one on new experience, the others on recent.")
-    replay: int = Field(8, ge=1, description="Latest updates whose experience is recent.")
+    replay: int = Field(8, ge=1, description="Latest updates from whose experience --reuse draws.")
     averaging: float = Field(
         0.99, ge=0, lt=1, description="Share of the average weights that one step leaves; the average is what is kept."
     )

@@ -27,8 +27,9 @@ on ingolstadt21, in part by looking at the very episodes of this page.
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
 phase, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that entered; the
-full delay has those that never did in it. Under `fixed` and `actuated` SUMO decides, with the network's own yellow.
-`max-pressure`, `max-wave` and `sotl` see, as where they come from, the roads that end at a signal; a policy sees
+full delay also counts those that never entered. In RESCO's scenarios a seed changes how people drive, not who departs
+when. Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on cologne1 5 s.
+`max-pressure`, `max-wave` and `sotl` see, as in their papers, only the roads that end at a signal; a policy sees
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
 Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
 count from the start of the process, in a checkout that `make setup` has been run in; their policy is the newest
