@@ -13,7 +13,15 @@ from envs.controllers import CLASSICAL
 from envs.jams import GRIDLOCK
 from report.film import FRAMES_PER_SECOND
 
-SETTINGS = ("backend", "decision_interval", "yellow_time", "min_green", "episode_seconds", "time_to_teleport")
+SETTINGS = (
+    "backend",
+    "decision_interval",
+    "yellow_time",
+    "min_green",
+    "max_red",
+    "episode_seconds",
+    "time_to_teleport",
+)
 _NOTES = f"An episode counts as gridlocked where, {GRIDLOCK}."
 
 
@@ -58,7 +66,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--sampled", action="store_true", help="policies draw phases as in training; else they take the likeliest")
     for name in SETTINGS:
         flag = f"--{name.replace('_', '-')}"
-        add(flag, dest=name, metavar="X", help="as in train_rl.py; if not given, a checkpoint's own, else the default there")
+        add(
+            flag,
+            dest=name,
+            metavar="X",
+            help="as in train_rl.py; if not given, a checkpoint's own, else the default there",
+        )
     add("--demand-scale", default="1", metavar="X", help="as in train_rl.py, a factor or a range (%(default)s)")
     add("--departure-jitter", default="0", metavar="S", help="as in train_rl.py (%(default)s)")
     add("--processes", type=int, metavar="N", help="episodes that run at once (one per core)")
@@ -82,7 +95,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "repeat it for further curves",
     )
     add("--gui", action="store_true", help="show the first seed under the one controller in sumo-gui")
-    add("--gui-delay", type=float, default=100.0, metavar="MS", help="real milliseconds between two steps (%(default)g)")
+    add(
+        "--gui-delay", type=float, default=100.0, metavar="MS", help="real milliseconds between two steps (%(default)g)"
+    )
     add("--video", type=Path, metavar="FILE", help=f"film the first seed, without a screen: a {films}")
     length = "length of the film, however long the episode (%(default)g)"
     add("--video-seconds", type=float, default=60.0, metavar="S", help=length)

@@ -43,6 +43,9 @@ class EnvSettings(_Record):
     decision_interval: float = Field(10.0, ge=0.1, description="Simulated seconds between two decisions.")
     yellow_time: float = Field(3.0, ge=0, description="Seconds of yellow before another phase turns green.")
     min_green: float = Field(5.0, gt=0, description="Seconds that a green phase lasts at least.")
+    max_red: float = Field(
+        120.0, gt=0, description="Seconds of red after which a policy must serve a lane on which somebody stands."
+    )
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."
     )

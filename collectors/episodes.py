@@ -31,6 +31,7 @@ class Conditions:
     decision_interval: float = 10.0
     yellow_time: float = 3.0
     min_green: float = 5.0
+    max_red: float = 120.0
     episode_seconds: float | None = None
     time_to_teleport: float = -1.0
     demand_scale: str = "1"
@@ -39,7 +40,7 @@ class Conditions:
     def __str__(self) -> str:
         return (
             f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
-            f"{self.min_green:g} s of green at least"
+            f"{self.min_green:g} s of green at least, {self.max_red:g} s of red at most under a policy"
         )
 
     @property
@@ -124,7 +125,7 @@ def _drive(
     if not session.network.signals:
         raise ScenarioError(no_signals(session.scenario, session.network))
     controller = make_controller(recipe)
-    task = SignalControl(session.network, conditions.yellow_time, conditions.min_green)
+    task = SignalControl(session.network, conditions.yellow_time, conditions.min_green, max_red=conditions.max_red)
     session.reset(seed)
     controller.begin(session, task, seed)
     snapshot = session.observe()

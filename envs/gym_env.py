@@ -32,7 +32,8 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
       lanes that it serves), ``time`` float32 [1] as a share of the episode.
     - Reward: for delay, or what ``reward`` names (``envs.signals.SignalControl``), the mean over signals;
       ``info["rewards"]`` and ``info["costs"]`` hold one value each.
-    - ``info["action_mask"]``: bool [P], phases that may be chosen now; the rest as in ``Simulation.info``.
+    - ``info["action_mask"]``: bool [P], phases that may be chosen now (``max_red`` and all: see
+      ``envs.signals.SignalControl``); the rest as in ``Simulation.info``.
 
     ``env.unwrapped.network`` describes lanes, signals and phases, those that cannot be controlled too.
     """

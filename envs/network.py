@@ -40,6 +40,13 @@ class Signal:
         return tuple(sorted({lane for lanes in self.served for lane in lanes}))
 
 
+def movements(network: Network) -> NDArray[np.int64]:
+    """All (phase, lane before, lane behind) that the network's green phases let go, [K, 3]."""
+    pairs = enumerate(pairs for signal in network.signals for pairs in signal.movements)
+    rows = [(phase, before, behind) for phase, movements in pairs for before, behind in movements]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
 def best_phases(scores: NDArray[np.floating], phase_start: NDArray[np.integer]) -> NDArray[np.int64]:
     """Per signal, its phase of the highest score, counted within the signal; the first one where several are.
 

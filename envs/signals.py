@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
-from envs.network import Network
+from envs.network import Network, movements
 from envs.programs import SwitchingProgram, switching_program
 from envs.session import SPEED, WAITING, PhaseCommand, Snapshot
 
@@ -45,8 +45,12 @@ class Frame:
 class SignalControl:
     """What the agents' choices mean to SUMO, and what a snapshot means to the agents.
 
-    ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. Rewards are per signal, measured
-    at the end of the decision on the lanes that approach it (``Network.lane_signal``), and at most 0 but for the third:
+    ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. ``max_red`` (s) is for agents that keep
+    to the phases that are ``allowed``: where somebody has stood for so long on a lane, and one of its ways on has not
+    been green for so long, these are the phases that let it go, until one is shown.
+
+    Rewards are per signal, measured at the end of the decision on the lanes that approach it
+    (``Network.lane_signal``), and at most 0 but for the third:
 
     - ``queue``: minus the number of vehicles that stand (slower than 0.1 m/s)
     - ``waiting``: minus the sum of their waiting times, in units of 100 s
@@ -62,7 +66,13 @@ class SignalControl:
     """
 
     def __init__(
-        self, network: Network, yellow_time: float, min_green: float, reward: str = "delay", patience: float = 120.0
+        self,
+        network: Network,
+        yellow_time: float,
+        min_green: float,
+        reward: str = "delay",
+        patience: float = 120.0,
+        max_red: float = 120.0,
     ) -> None:
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r}: must be one of {', '.join(REWARDS)}")
@@ -70,6 +80,7 @@ class SignalControl:
         self.yellow_time = yellow_time
         self.min_green = min_green
         self._free_after = min_green - _TINY  # s of green
+        self._overdue_after = max_red - _TINY  # s without green
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
@@ -79,6 +90,10 @@ class SignalControl:
         self._leaving = np.full(len(network.lane_ids) + 1, none, np.int32)
         for index, signal in enumerate(network.signals):
             self._leaving[list(signal.leaving)] = index
+        phase, before, behind = movements(network).T
+        pairs, ways = np.unique(np.stack([before, behind]), axis=1, return_inverse=True)
+        self._way_lane = np.ascontiguousarray(pairs[0])  # [W] the lane that each way on leads away from
+        self._phase_ways = np.stack([phase, ways.reshape(-1)], axis=1)  # [K, 2] (phase, way on) pairs: it lets it go
         self._counts = np.diff(network.phase_start)
         self._planned = np.array([len(signal.programs) > 1 for signal in network.signals], bool)
         self._speed_limit = np.maximum(network.lane_speed, np.float32(0.1))  # a closed lane may have none
@@ -98,6 +113,7 @@ class SignalControl:
         """Forget the last episode: every signal shows its first green phase, free to change, since ``time`` (s)."""
         self._shown = np.zeros(self.num_signals, np.int16)
         self._green_since = np.full(self.num_signals, time - self.min_green)
+        self._last_green = np.full(len(self._way_lane), time)
         self._waiting = np.zeros(self.num_signals, np.float32)  # at the last reward, in units of 100 s
 
     def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
@@ -129,9 +145,21 @@ class SignalControl:
 
     def frame(self, snapshot: Snapshot) -> Frame:
         """The agents' view of a snapshot."""
-        elapsed, allowed = _since(
-            snapshot.time, self._green_since, self._shown, self._network.phase_start, self._free_after
+        network = self._network
+        elapsed, allowed = _since(snapshot.time, self._green_since, self._shown, network.phase_start, self._free_after)
+        overdue = _overdue(
+            snapshot.time,
+            snapshot.vehicles,
+            snapshot.lanes,
+            self._shown,
+            self._last_green,
+            network.phase_start,
+            self._phase_ways,
+            self._way_lane,
+            len(network.lane_ids),
+            self._overdue_after,
         )
+        _insist(allowed, overdue, network.phase_start)
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
@@ -212,3 +240,37 @@ def _since(time, green_since, shown, phase_start, free_after):  # type: ignore[n
         for phase in range(phase_start[s], phase_start[s + 1]):
             allowed[phase] = time - green_since[s] >= free_after or phase == phase_start[s] + shown[s]
     return elapsed, allowed
+
+
+@compiled
+def _overdue(  # type: ignore[no-untyped-def]
+    time, vehicles, lanes, shown, last_green, phase_start, phase_ways, way_lane, num_lanes, overdue_after
+):
+    """Phases that let a way on go for which somebody may have stood at red for too long, [P]; keeps ``last_green``."""
+    green = np.zeros(phase_start[-1], np.bool_)
+    for s in range(len(shown)):
+        green[phase_start[s] + shown[s]] = True
+    for k in range(len(phase_ways)):
+        if green[phase_ways[k, 0]]:
+            last_green[phase_ways[k, 1]] = time
+    overdue = np.zeros(phase_start[-1], np.bool_)
+    waiting = np.zeros(num_lanes)  # s, the longest on each lane
+    for v in range(len(lanes)):
+        if lanes[v] >= 0:
+            waiting[lanes[v]] = max(waiting[lanes[v]], vehicles[v, WAITING])
+    for k in range(len(phase_ways)):
+        way = phase_ways[k, 1]
+        overdue[phase_ways[k, 0]] |= min(waiting[way_lane[way]], time - last_green[way]) >= overdue_after
+    return overdue
+
+
+@compiled
+def _insist(allowed, overdue, phase_start):  # type: ignore[no-untyped-def]
+    """Where a phase is overdue and may be chosen, allow no other."""
+    for s in range(len(phase_start) - 1):
+        due = False
+        for phase in range(phase_start[s], phase_start[s + 1]):
+            due |= allowed[phase] and overdue[phase]
+        if due:
+            for phase in range(phase_start[s], phase_start[s + 1]):
+                allowed[phase] &= overdue[phase]

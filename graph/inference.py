@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from graph.graphs import Graphs
-from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, VEHICLE_EDGE_FEATURES
+from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, POLICY_VEHICLE_COLUMNS, VEHICLE_EDGE_FEATURES
 from graph.shape import PolicyShape, parameter_shapes
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
 assert (ALLOWED, len(VEHICLE_EDGE_FEATURES), len(PHASE_EDGE_FEATURES)) == (5, 4, 6)
+assert POLICY_VEHICLE_COLUMNS == (2, 3, 6, 7, 8)
 
 
 class ActingPolicy:
@@ -48,7 +49,6 @@ class ActingPolicy:
         return _log_probs(
             self._weights,
             (shape.hidden, shape.narrow, shape.vehicle_rounds, shape.phase_rounds),
-            graphs.time,
             graphs.vehicles,
             graphs.vehicle_edges,
             graphs.vehicle_edge_features,
@@ -125,7 +125,6 @@ def _add(values, others):  # type: ignore[no-untyped-def]
 def _log_probs(  # type: ignore[no-untyped-def]
     weights,
     shape,
-    time,
     vehicles,
     vehicle_edges,
     vehicle_edge_features,
@@ -144,9 +143,13 @@ def _log_probs(  # type: ignore[no-untyped-def]
 ):
     """``SignalPolicy.forward`` without the values."""
     hidden, narrow, vehicle_rounds, phase_rounds = shape
-    frames = len(time)
-    matrix, bias, at = _layer(weights, 0, vehicles.shape[1], narrow)
-    state = _relu(_linear(vehicles, matrix, bias))
+    frames = len(vehicle_offsets) - 1
+    matrix, bias, at = _layer(weights, 0, len(POLICY_VEHICLE_COLUMNS), narrow)
+    known = np.empty((len(vehicles), len(POLICY_VEHICLE_COLUMNS)), np.float32)
+    for v in range(len(vehicles)):
+        for i in range(len(POLICY_VEHICLE_COLUMNS)):
+            known[v, i] = vehicles[v, POLICY_VEHICLE_COLUMNS[i]]
+    state = _relu(_linear(known, matrix, bias))
     for _ in range(vehicle_rounds):
         at = _vehicle_round(
             weights, at, state, vehicle_edges, vehicle_edge_features, vehicle_offsets, vehicle_edge_offsets
@@ -162,15 +165,12 @@ def _log_probs(  # type: ignore[no-untyped-def]
     demand *= np.float32(0.1)
     matrix, bias, at = _layer(weights, at, hidden, hidden)
     demand = _linear(demand, matrix, bias)
-    matrix, bias, at = _layer(weights, at, phases.shape[1] + 2, hidden)
-    own = np.empty((len(phases), phases.shape[1] + 2), np.float32)
+    matrix, bias, at = _layer(weights, at, phases.shape[1], hidden)
     signal = np.empty(len(phases), np.int64)  # of each phase, over all frames
     for n in range(frames):
         for p in range(phase_offsets[n], phase_offsets[n + 1]):
-            own[p, :-2] = phases[p]
-            own[p, -2:] = time[n]
             signal[p] = signal_offsets[n] + phase_signal[p]
-    state = _relu(_add(_linear(own, matrix, bias), demand))
+    state = _relu(_add(_linear(phases, matrix, bias), demand))
     if len(history):
         present = state.copy()
         for back in range(len(history)):
@@ -204,7 +204,7 @@ def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-un
     for o in range(said.shape[1]):
         message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
         message += f * edge[4, o] + g * edge[5, o]
-        heard[target, o] += max(message, np.float32(0.0))
+        heard[target, o] += (f + g) * max(message, np.float32(0.0))
 
 
 @compiled

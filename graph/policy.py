@@ -13,6 +13,8 @@ from graph import schema
 from graph.shape import PolicyShape
 from graph.tensors import GraphTensors
 
+_WAYS = slice(schema.PHASE_EDGE_FEATURES.index("protected"), None)
+
 
 class VehicleRound(nn.Module):
     """One round among vehicles: the mean over neighbours of what each one and the edge to it say."""
@@ -59,16 +61,19 @@ class SignalPolicy(nn.Module):
     a softmax inside each signal is the policy, a value per signal the critic.
     """
 
+    columns: Tensor  # of the vehicles' features, those that it looks at
+
     def __init__(self, shape: PolicyShape) -> None:
         super().__init__()
         self.shape = shape
         narrow = shape.narrow
-        self.vehicle = nn.Linear(len(schema.VEHICLE_FEATURES), narrow)
+        self.register_buffer("columns", torch.tensor(schema.POLICY_VEHICLE_COLUMNS), persistent=False)
+        self.vehicle = nn.Linear(len(schema.POLICY_VEHICLE_COLUMNS), narrow)
         self.vehicle_rounds = nn.ModuleList(VehicleRound(narrow) for _ in range(shape.vehicle_rounds))
         self.served = nn.Linear(narrow, shape.hidden)
         self.served_edge = nn.Linear(len(schema.PHASE_EDGE_FEATURES), shape.hidden)
         self.demand = nn.Linear(shape.hidden, shape.hidden)
-        self.phase = nn.Linear(len(schema.PHASE_FEATURES) + len(schema.TIME_FEATURES), shape.hidden)
+        self.phase = nn.Linear(len(schema.PHASE_FEATURES), shape.hidden)
         self.earlier = nn.ModuleList(nn.Linear(shape.hidden, shape.hidden) for _ in range(shape.history - 1))
         self.phase_rounds = nn.ModuleList(PhaseRound(shape.hidden) for _ in range(shape.phase_rounds))
         self.score = head(shape.hidden, shape.hidden)
@@ -97,14 +102,15 @@ class SignalPolicy(nn.Module):
 
     def _encode(self, graph: GraphTensors) -> Tensor:
         """State of every phase node before phases talk to each other, [P, W]."""
-        vehicles = torch.relu(self.vehicle(graph.vehicles))
+        vehicles = torch.relu(self.vehicle(graph.vehicles[:, self.columns]))
         for layer in self.vehicle_rounds:
             vehicles = layer(vehicles, graph)
         said = self.served(vehicles)[graph.served_vehicle] + self.served_edge(graph.phase_edge_features)
+        # A vehicle counts by the share of its ways on that the phase lets go: which one it will take is not known.
+        share = graph.phase_edge_features[:, _WAYS].sum(1, keepdim=True)
         # A sum and not a mean: how many wait is what matters. 0.1 keeps a queue of ten near one.
-        demand = 0.1 * sum_by(torch.relu(said), graph.serving_phase, len(graph.phases))
-        own = torch.cat([graph.phases, graph.time[graph.phase_frame]], dim=1)
-        phases = torch.relu(self.phase(own) + self.demand(demand))
+        demand = 0.1 * sum_by(share * torch.relu(said), graph.serving_phase, len(graph.phases))
+        phases = torch.relu(self.phase(graph.phases) + self.demand(demand))
         combined = phases
         for layer, rows in zip(self.earlier, graph.history, strict=True):
             known = (rows >= 0).unsqueeze(1)

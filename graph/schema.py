@@ -17,6 +17,11 @@ VEHICLE_FEATURES = (
     "waiting",  # in units of a minute, clipped
     "controlled",  # 1 if the vehicle takes orders
 )
+# What a policy looks at. Where a vehicle is and whither it goes tells one place from another, and would be learned by
+# heart: on a network that it has never seen such a policy starves whole roads.
+POLICY_VEHICLE_COLUMNS = tuple(
+    VEHICLE_FEATURES.index(name) for name in ("speed", "acceleration", "lane", "waiting", "controlled")
+)
 # A vehicle as another one sees it: source relative to target, in the target's frame of reference.
 VEHICLE_EDGE_FEATURES = ("along", "across", "relative_speed", "time_to_collision")
 # Of the lanes that a phase serves: how many, and the sums of the shares of their ways on that it gives priority, and
@@ -26,7 +31,7 @@ ALLOWED = PHASE_FEATURES.index("allowed")
 # A vehicle as a phase that would let it go sees it; of the ways on from the stop line, the shares that the phase gives
 # priority, and that have to yield.
 PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane", "protected", "permissive")
-TIME_FEATURES = ("sin", "cos")  # of the time of day
+TIME_FEATURES = ("sin", "cos")  # of the time of day; no policy looks at it, as it tells one map from another, too
 
 LANES = 4.0  # the unit of lane indices and of numbers of lanes
 

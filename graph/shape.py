@@ -39,12 +39,12 @@ def parameter_shapes(shape: PolicyShape) -> list[tuple[int, ...]]:
         *_linear(2 * narrow, narrow),  # update
     ]
     return [
-        *_linear(len(schema.VEHICLE_FEATURES), narrow),  # vehicle
+        *_linear(len(schema.POLICY_VEHICLE_COLUMNS), narrow),  # vehicle
         *shape.vehicle_rounds * vehicle_round,
         *_linear(narrow, wide),  # served
         *_linear(len(schema.PHASE_EDGE_FEATURES), wide),  # served_edge
         *_linear(wide, wide),  # demand
-        *_linear(len(schema.PHASE_FEATURES) + len(schema.TIME_FEATURES), wide),  # phase
+        *_linear(len(schema.PHASE_FEATURES), wide),  # phase
         *(shape.history - 1) * _linear(wide, wide),  # earlier
         *shape.phase_rounds * _linear(3 * wide, wide),  # phase_rounds
         *_linear(wide, wide),  # score

@@ -5,7 +5,7 @@ Two kinds share one small protocol. Those in ``timed`` leave the signals to SUMO
 """
 
 from envs.controllers.protocol import Controller
-from envs.controllers.responsive import MaxPressure, MaxWave, Random, SelfOrganizing, movements
+from envs.controllers.responsive import MaxPressure, MaxWave, Random, SelfOrganizing
 from envs.controllers.timed import Actuated, FixedTime
 from envs.controllers.webster import Webster
 
@@ -19,7 +19,6 @@ __all__ = [
     "Random",
     "SelfOrganizing",
     "Webster",
-    "movements",
 ]
 
 CLASSICAL: dict[str, type[Controller]] = {

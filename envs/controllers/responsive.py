@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.network import Network, best_phases
+from envs.network import Network, best_phases, movements
 from envs.session import LANE_POSITION, Session
 from envs.signals import Frame, SignalControl
 
@@ -38,13 +38,6 @@ class MaxPressure:
         each = self._share * (present[self._before] - present[self._behind])  # [K]
         pressure = np.bincount(self._phase, each, minlength=self._network.num_phases)  # [P]
         return _highest(pressure, frame, self._network)
-
-
-def movements(network: Network) -> NDArray[np.int64]:
-    """All (phase, lane before, lane behind) that the network's green phases let go, [K, 3]."""
-    pairs = enumerate(pairs for signal in network.signals for pairs in signal.movements)
-    rows = [(phase, before, behind) for phase, movements in pairs for before, behind in movements]
-    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 class MaxWave:

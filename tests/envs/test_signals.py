@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 from functools import cache
 from itertools import groupby, pairwise
@@ -115,6 +116,74 @@ def test_the_frame_says_what_is_shown_since_when_and_what_may_be_chosen() -> Non
     assert task.commands([1], 107) == []  # not before the minimum green is over
     assert task.commands([2], 108) == []  # it is shown already
     assert len(task.commands([1], 108)) == 1
+
+
+def standing_on(lane: int, waiting: float, time: float) -> Snapshot:
+    vehicles = np.zeros((1, NUM_COLUMNS), np.float32)
+    vehicles[0, WAITING] = waiting
+    return Snapshot(time, vehicles, np.array([lane], np.int32))
+
+
+def test_who_stands_at_red_for_too_long_has_a_turn() -> None:
+    single = network("single")
+    task = SignalControl(single, yellow_time=3, min_green=5, max_red=60)
+    task.begin(100)
+    phases = {phase: set(single.phase_lanes[single.phase_lanes[:, 0] == phase, 1].tolist()) for phase in range(4)}
+    lane = min(phases[2] - phases[0])
+    serving = [lane in phases[phase] for phase in range(4)]
+    assert not all(serving)
+    assert task.frame(standing_on(lane, 90, 159)).allowed.all(), "it has not been red for so long"
+    assert task.frame(standing_on(lane, 59, 160)).allowed.all(), "nobody has stood for so long"
+    assert task.frame(standing_on(lane, 60, 160)).allowed.tolist() == serving
+    task.commands([2], 160)
+    only = [False, False, True, False]
+    assert task.frame(standing_on(lane, 65, 165)).allowed.tolist() == only, "the minimum green holds"
+    assert task.frame(standing_on(lane, 68, 168)).allowed.all(), "it has green"
+
+
+def test_a_phase_for_some_of_a_lane_is_no_turn_for_all_of_it() -> None:
+    """One phase lets everybody on a lane go, another only those who turn left."""
+    place = network("resco:cologne8")
+    (number,) = [s for s, signal in enumerate(place.signals) if signal.id == "26110729"]
+    all_ways, left = 2, 3
+    movements = place.signals[number].movements
+    assert set(movements[left]) < set(movements[all_ways])
+    lane = movements[left][0][0]
+    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60)
+    task.begin(0)
+    task.frame(at(0))
+    wanted = np.zeros(task.num_signals, np.int64)
+    wanted[number] = left
+    task.commands(wanted, 0)
+    first = place.phase_start[number]
+    for time in range(10, 60, 10):
+        assert task.frame(standing_on(lane, time, time)).allowed[first : first + 4].all()
+    assert task.frame(standing_on(lane, 60, 60)).allowed[first : first + 4].tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("name", ["single", "resco:cologne8", "resco:ingolstadt7"])
+def test_a_policy_that_would_starve_some_may_not(name: str) -> None:
+    """It always wants the first phase that is allowed; in turns of ten seconds all others come round."""
+    most, interval = 40.0, 10.0
+    simulation = Simulation(find(name), decision_interval=interval, max_red=most, episode_seconds=900)
+    pairs, start = simulation.network.phase_lanes, simulation.network.phase_start
+    phases = int(np.diff(start).max())
+    try:
+        frame = simulation.reset(1)
+        green_at = np.full(len(simulation.network.lane_ids), frame.time)
+        longest = 0.0
+        ended = False
+        while not ended:
+            simulation.send([int(np.argmax(frame.allowed[a:b])) for a, b in itertools.pairwise(start)])
+            outcome = simulation.receive()
+            frame, ended = outcome.frame, outcome.truncated
+            green_at[pairs[np.isin(pairs[:, 0], start[:-1] + frame.shown), 1]] = frame.time
+            known = np.isin(frame.lanes, pairs[:, 1])
+            red = frame.time - green_at[frame.lanes[known]]
+            longest = max([longest, *np.minimum(red, frame.vehicles[known, WAITING])])
+    finally:
+        simulation.close()
+    assert most <= longest <= most + (phases + 1) * interval
 
 
 @pytest.mark.parametrize(("yellow_time", "min_green"), [(3, 5), (2, 9), (4, 1), (0, 5)])

@@ -11,7 +11,14 @@ from graph.acting import stack
 from graph.build import build
 from graph.graphs import Graphs
 from graph.policy import SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, mean_log_prob_by, sum_by
-from graph.schema import ALLOWED
+from graph.schema import (
+    ALLOWED,
+    PHASE_EDGE_FEATURES,
+    PHASE_FEATURES,
+    TIME_FEATURES,
+    VEHICLE_EDGE_FEATURES,
+    VEHICLE_FEATURES,
+)
 from graph.shape import PolicyShape
 from graph.tensors import GraphTensors, to_tensors
 from graph.topology import Topology
@@ -96,13 +103,26 @@ def test_one_policy_serves_networks_of_any_size() -> None:
     )
 
 
-@pytest.mark.parametrize("change", ["vehicles", "vehicle_edge_features", "phase_edge_features", "phases", "time"])
-def test_every_kind_of_feature_counts(change: str) -> None:
+# What tells one place from another, and one map from another.
+PLACES = [("vehicles", VEHICLE_FEATURES.index(name)) for name in ("x", "y", "heading_sin", "heading_cos")]
+PLACES += [("time", 0), ("time", 1)]
+ALL = {
+    "vehicles": VEHICLE_FEATURES,
+    "vehicle_edge_features": VEHICLE_EDGE_FEATURES,
+    "phase_edge_features": PHASE_EDGE_FEATURES,
+    "phases": PHASE_FEATURES,
+    "time": TIME_FEATURES,
+}
+
+
+@pytest.mark.parametrize(("kind", "column"), [(kind, i) for kind, names in ALL.items() for i in range(len(names))])
+def test_every_feature_counts_but_places(kind: str, column: int) -> None:
     tensors = to_tensors(make_graphs())
-    features = getattr(tensors, change).clone()
-    features[:, :2] += 0.5
+    features = getattr(tensors, kind).clone()
+    features[:, column] += 0.5
     policy = make_policy(vehicle_rounds=1)
-    assert not torch.allclose(policy(replace(tensors, **{change: features}))[1], policy(tensors)[1])
+    counts = not torch.equal(policy(replace(tensors, **{kind: features}))[1], policy(tensors)[1])
+    assert counts == ((kind, column) not in PLACES)
 
 
 def test_signals_hear_the_ones_upstream_only() -> None:
