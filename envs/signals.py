@@ -147,7 +147,8 @@ class SignalControl:
         """The agents' view of a snapshot."""
         network = self._network
         elapsed, allowed = _since(snapshot.time, self._green_since, self._shown, network.phase_start, self._free_after)
-        overdue = _overdue(
+        _give_turns(
+            allowed,
             snapshot.time,
             snapshot.vehicles,
             snapshot.lanes,
@@ -159,7 +160,6 @@ class SignalControl:
             len(network.lane_ids),
             self._overdue_after,
         )
-        _insist(allowed, overdue, network.phase_start)
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
@@ -243,34 +243,29 @@ def _since(time, green_since, shown, phase_start, free_after):  # type: ignore[n
 
 
 @compiled
-def _overdue(  # type: ignore[no-untyped-def]
-    time, vehicles, lanes, shown, last_green, phase_start, phase_ways, way_lane, num_lanes, overdue_after
+def _give_turns(  # type: ignore[no-untyped-def]
+    allowed, time, vehicles, lanes, shown, last_green, phase_start, phase_ways, way_lane, num_lanes, overdue_after
 ):
-    """Phases that let a way on go for which somebody may have stood at red for too long, [P]; keeps ``last_green``."""
+    """Of the phases that are allowed [P], leave those that end a red that lasts too long, where a signal has such.
+
+    Keeps ``last_green`` [W] as well.
+    """
     green = np.zeros(phase_start[-1], np.bool_)
     for s in range(len(shown)):
         green[phase_start[s] + shown[s]] = True
     for k in range(len(phase_ways)):
         if green[phase_ways[k, 0]]:
             last_green[phase_ways[k, 1]] = time
-    overdue = np.zeros(phase_start[-1], np.bool_)
     waiting = np.zeros(num_lanes)  # s, the longest on each lane
     for v in range(len(lanes)):
         if lanes[v] >= 0:
             waiting[lanes[v]] = max(waiting[lanes[v]], vehicles[v, WAITING])
+    due = np.zeros(phase_start[-1], np.bool_)
     for k in range(len(phase_ways)):
-        way = phase_ways[k, 1]
-        overdue[phase_ways[k, 0]] |= min(waiting[way_lane[way]], time - last_green[way]) >= overdue_after
-    return overdue
-
-
-@compiled
-def _insist(allowed, overdue, phase_start):  # type: ignore[no-untyped-def]
-    """Where a phase is overdue and may be chosen, allow no other."""
-    for s in range(len(phase_start) - 1):
-        due = False
-        for phase in range(phase_start[s], phase_start[s + 1]):
-            due |= allowed[phase] and overdue[phase]
-        if due:
-            for phase in range(phase_start[s], phase_start[s + 1]):
-                allowed[phase] &= overdue[phase]
+        phase, way = phase_ways[k]
+        if allowed[phase] and min(waiting[way_lane[way]], time - last_green[way]) >= overdue_after:
+            due[phase] = True
+    for s in range(len(shown)):
+        own = slice(phase_start[s], phase_start[s + 1])
+        if due[own].any():
+            allowed[own] = due[own]
