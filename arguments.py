@@ -19,6 +19,7 @@ SETTINGS = (
     "yellow_time",
     "min_green",
     "max_red",
+    "keep_clear",
     "episode_seconds",
     "time_to_teleport",
 )

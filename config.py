@@ -44,7 +44,14 @@ class EnvSettings(_Record):
     yellow_time: float = Field(3.0, ge=0, description="Seconds of yellow before another phase turns green.")
     min_green: float = Field(5.0, gt=0, description="Seconds that a green phase lasts at least.")
     max_red: float = Field(
-        120.0, gt=0, description="Seconds of red after which a policy must serve a lane on which somebody stands."
+        120.0,
+        gt=0,
+        description="Seconds that somebody may stand on a lane while one of its ways on is red; "
+        "then a policy must choose a phase that lets it go.",
+    )
+    keep_clear: Literal["on", "off"] = Field(
+        "on",
+        description="Whether a policy must keep a phase while somebody whom it lets go is held up inside the junction.",
     )
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."

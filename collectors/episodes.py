@@ -32,6 +32,7 @@ class Conditions:
     yellow_time: float = 3.0
     min_green: float = 5.0
     max_red: float = 120.0
+    keep_clear: str = "on"
     episode_seconds: float | None = None
     time_to_teleport: float = -1.0
     demand_scale: str = "1"
@@ -40,7 +41,7 @@ class Conditions:
     def __str__(self) -> str:
         return (
             f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
-            f"{self.min_green:g} s of green at least, {self.max_red:g} s of red at most under a policy"
+            f"{self.min_green:g} s of green at least, a policy's turn for who has stood at red for {self.max_red:g} s"
         )
 
     @property
@@ -125,7 +126,13 @@ def _drive(
     if not session.network.signals:
         raise ScenarioError(no_signals(session.scenario, session.network))
     controller = make_controller(recipe)
-    task = SignalControl(session.network, conditions.yellow_time, conditions.min_green, max_red=conditions.max_red)
+    task = SignalControl(
+        session.network,
+        conditions.yellow_time,
+        conditions.min_green,
+        conditions.max_red,
+        conditions.keep_clear == "on",
+    )
     session.reset(seed)
     controller.begin(session, task, seed)
     snapshot = session.observe()

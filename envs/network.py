@@ -40,13 +40,6 @@ class Signal:
         return tuple(sorted({lane for lanes in self.served for lane in lanes}))
 
 
-def movements(network: Network) -> NDArray[np.int64]:
-    """All (phase, lane before, lane behind) that the network's green phases let go, [K, 3]."""
-    pairs = enumerate(pairs for signal in network.signals for pairs in signal.movements)
-    rows = [(phase, before, behind) for phase, movements in pairs for before, behind in movements]
-    return np.array(rows, np.int64).reshape(-1, 3)
-
-
 def best_phases(scores: NDArray[np.floating], phase_start: NDArray[np.integer]) -> NDArray[np.int64]:
     """Per signal, its phase of the highest score, counted within the signal; the first one where several are.
 
@@ -93,11 +86,26 @@ class Network:
     approach_stop: NDArray[np.int32]  # [J] into phase_lanes: the stop line that it is the distance to
     lane_signal: NDArray[np.int32]  # [L] the signal that a lane leads to, the nearest of several; -1 where none
     neighbours: NDArray[np.int32]  # [M, 2] (from, to): signals that vehicles reach one after the other
+    inside: NDArray[np.int32]  # [I, 3] (lane, lane before, lane behind): lanes inside junctions, and of which way on
+    inside_start: NDArray[np.float32]  # [I] m from the stop line to the beginning of that lane
 
     @property
     def num_phases(self) -> int:
         """Green phases of all controllable signals together."""
         return int(self.phase_start[-1])
+
+    @property
+    def movements(self) -> NDArray[np.int64]:
+        """All (phase, lane before, lane behind) that green phases let go, [K, 3]."""
+        pairs = enumerate(pairs for signal in self.signals for pairs in signal.movements)
+        rows = [(phase, before, behind) for phase, own in pairs for before, behind in own]
+        return np.array(rows, np.int64).reshape(-1, 3)
+
+    @property
+    def ways(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The ways on over stop lines, (lane before, lane behind) [W, 2], each once; and that of each movement, [K]."""
+        ways, of_movement = np.unique(self.movements[:, 1:], axis=0, return_inverse=True)
+        return ways, of_movement.reshape(-1)  # NumPy 2.0.0 gives it another shape
 
     @property
     def on_road(self) -> NDArray[np.bool_]:
@@ -143,6 +151,7 @@ def read_network(client: Any) -> Network:
     ways = _ways_to(stops, following, length)
     approaches, distance, stop = _approaches(pairs, ways)
     lane_signal = _nearest_signals(controllable, ways, len(lane_ids))
+    inside, inside_start = _inside(controllable, following, lane_ids, length)
     return Network(
         lane_ids=lane_ids,
         lane_length=length,
@@ -161,6 +170,8 @@ def read_network(client: Any) -> Network:
         approach_stop=stop,
         lane_signal=lane_signal,
         neighbours=_neighbours(controllable, following, length),
+        inside=inside,
+        inside_start=inside_start,
     )
 
 
@@ -173,7 +184,7 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
     )
     greens = green_states(states)
     links = client.trafficlight.getControlledLinks(name)
-    movements = tuple(_movements(green, links, lookup) for green in greens)
+    lets_go = tuple(_movements(green, links, lookup) for green in greens)
     served = tuple(_served(green, links, lookup) for green in greens)
     shares = tuple(_shares(green, links, lookup) for green in greens)
     leaving = {lookup[link[1]] for group in links for link in group if is_road(link[1])}
@@ -187,7 +198,7 @@ def _read_signal(client: Any, name: str, lookup: dict[str, int]) -> Signal:
     elif not any(served):
         why = "no phase serves a road lane"
     programs = tuple(logic.programID for logic in logics)
-    return Signal(name, greens, served, shares, movements, tuple(sorted(leaving)), programs, why)
+    return Signal(name, greens, served, shares, lets_go, tuple(sorted(leaving)), programs, why)
 
 
 def _served(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tuple[int, ...]:
@@ -212,6 +223,28 @@ def _movements(green: str, links: Sequence[Any], lookup: dict[str, int]) -> tupl
     """The road lanes before and behind the links that a state lets go."""
     roads = (link for link in _going(green, links) if is_road(link[0]) and is_road(link[1]))
     return tuple(sorted({(lookup[link[0]], lookup[link[1]]) for link in roads}))
+
+
+def _inside(
+    signals: Iterable[Signal],
+    following: Mapping[int, Sequence[int]],
+    lane_ids: Sequence[str],
+    length: NDArray[np.floating],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Rows (lane, lane before, lane behind) of the lanes inside junctions, and how far behind the stop line they begin.
+
+    A way on that waits for others in the middle of a junction, as one to the left does, has two lanes there.
+    """
+    rows, starts = [], []
+    for before, behind in sorted({pair for s in signals for pairs in s.movements for pair in pairs}):
+        for first in following[before]:
+            lanes = [first]
+            while not is_road(lane_ids[lanes[-1]]) and following[lanes[-1]]:
+                lanes.append(following[lanes[-1]][0])
+            if lanes.pop() == behind:
+                rows += [(lane, before, behind) for lane in lanes]
+                starts += np.cumsum([0.0, *length[lanes[:-1]]]).tolist() if lanes else []
+    return np.array(rows, np.int32).reshape(-1, 3), np.array(starts, np.float32)
 
 
 def _going(green: str, links: Sequence[Any]) -> Iterator[Any]:

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
-from envs.network import Network, movements
+from envs.network import Network
 from envs.programs import SwitchingProgram, switching_program
-from envs.session import SPEED, WAITING, PhaseCommand, Snapshot
+from envs.session import LANE_POSITION, SPEED, WAITING, PhaseCommand, Snapshot
 
+_BRAKING, _REACTION = 4.5, 1.0  # m/s² and s, of SUMO's passenger cars
 HALTING = 0.1  # m/s: slower counts as standing in a queue, as in SUMO
 REWARDS = ("queue", "waiting", "waiting-difference", "delay", "pressure")
 _TINY = 1e-6  # s
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
-assert (SPEED, WAITING) == (2, 6)
+assert (SPEED, LANE_POSITION, WAITING) == (2, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,14 @@ class SignalControl:
     """What the agents' choices mean to SUMO, and what a snapshot means to the agents.
 
     ``yellow_time`` and ``min_green`` (s) are kept whatever the agents ask for. ``max_red`` (s) is for agents that keep
-    to the phases that are ``allowed``: where somebody has stood for so long on a lane, and one of its ways on has not
-    been green for so long, these are the phases that let it go, until one is shown.
+    to the phases that are ``allowed``: where somebody has stood for so long on a lane that ends at the stop line, and
+    one of its ways on has been red for so long, these are the phases that let such a way go, until one is shown. Green
+    counts from the command on, its yellow included, and also where it has to yield.
+
+    ``keep_clear`` is for these agents, too: where somebody has passed the stop line and is held up there by somebody
+    who stands and goes another way, as to the left, the phases that let both go are the ones that are ``allowed``,
+    unless ``max_red`` says otherwise. The former would come to move again in the next phase, across its traffic, and
+    the two may block one another for ever.
 
     Rewards are per signal, measured at the end of the decision on the lanes that approach it
     (``Network.lane_signal``), and at most 0 but for the third:
@@ -70,9 +77,10 @@ class SignalControl:
         network: Network,
         yellow_time: float,
         min_green: float,
+        max_red: float,
+        keep_clear: bool,
         reward: str = "delay",
         patience: float = 120.0,
-        max_red: float = 120.0,
     ) -> None:
         if reward not in REWARDS:
             raise ValueError(f"reward {reward!r}: must be one of {', '.join(REWARDS)}")
@@ -80,7 +88,8 @@ class SignalControl:
         self.yellow_time = yellow_time
         self.min_green = min_green
         self._free_after = min_green - _TINY  # s of green
-        self._overdue_after = max_red - _TINY  # s without green
+        self._overdue_after = max_red - _TINY  # s of red
+        self._keep_clear = keep_clear
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
@@ -90,10 +99,20 @@ class SignalControl:
         self._leaving = np.full(len(network.lane_ids) + 1, none, np.int32)
         for index, signal in enumerate(network.signals):
             self._leaving[list(signal.leaving)] = index
-        phase, before, behind = movements(network).T
-        pairs, ways = np.unique(np.stack([before, behind]), axis=1, return_inverse=True)
-        self._way_lane = np.ascontiguousarray(pairs[0])  # [W] the lane that each way on leads away from
-        self._phase_ways = np.stack([phase, ways.reshape(-1)], axis=1)  # [K, 2] (phase, way on) pairs: it lets it go
+        ways, of_movement = network.ways
+        self._way_lane = ways[:, 0].copy()  # [W] the lane that each way on leads away from
+        phases = network.movements[:, 0]
+        self._phase_ways = np.stack([phases, of_movement], axis=1)  # [K, 2] (phase, way on) pairs: it lets it go
+        self._way_signal = np.zeros(len(ways), np.int64)  # [W] whose phases let it go
+        self._way_signal[of_movement] = network.phase_signal[phases]
+        self._ways = [of_movement[phases == phase] for phase in range(network.num_phases)]  # the same, for each phase
+        # Of each lane inside a junction: its way on, -1 elsewhere, and m from the stop line to its beginning. Lane -1
+        # (off the network) finds the last entry.
+        number = {way: w for w, way in enumerate(map(tuple, ways.tolist()))}
+        self._inside_way = np.full(len(network.lane_ids) + 1, -1)
+        self._inside_way[network.inside[:, 0]] = [number[way] for way in map(tuple, network.inside[:, 1:].tolist())]
+        self._inside_start = np.zeros(len(network.lane_ids) + 1, np.float32)
+        self._inside_start[network.inside[:, 0]] = network.inside_start
         self._counts = np.diff(network.phase_start)
         self._planned = np.array([len(signal.programs) > 1 for signal in network.signals], bool)
         self._speed_limit = np.maximum(network.lane_speed, np.float32(0.1))  # a closed lane may have none
@@ -113,7 +132,9 @@ class SignalControl:
         """Forget the last episode: every signal shows its first green phase, free to change, since ``time`` (s)."""
         self._shown = np.zeros(self.num_signals, np.int16)
         self._green_since = np.full(self.num_signals, time - self.min_green)
-        self._last_green = np.full(len(self._way_lane), time)
+        self._red_since = np.full(len(self._way_lane), float(time))  # [W] s, of each way on; inf where it is green
+        for first in self._network.phase_start[:-1]:
+            self._red_since[self._ways[first]] = np.inf
         self._waiting = np.zeros(self.num_signals, np.float32)  # at the last reward, in units of 100 s
 
     def commands(self, actions: Sequence[int] | NDArray[np.integer], time: float) -> list[PhaseCommand]:
@@ -140,6 +161,9 @@ class SignalControl:
             entry = program.entry[shown][wanted]
             changes.append(PhaseCommand(signal.id, entry))
             self._shown[s] = wanted
+            first = self._network.phase_start[s]
+            self._red_since[self._ways[first + shown]] = time
+            self._red_since[self._ways[first + wanted]] = np.inf  # the ways that both let go stay green
             self._green_since[s] = time + (self.yellow_time if entry >= len(signal.greens) else 0.0)
         return changes
 
@@ -152,14 +176,27 @@ class SignalControl:
             snapshot.time,
             snapshot.vehicles,
             snapshot.lanes,
-            self._shown,
-            self._last_green,
+            self._red_since,
             network.phase_start,
             self._phase_ways,
             self._way_lane,
             len(network.lane_ids),
             self._overdue_after,
         )
+        if self._keep_clear:
+            _hold(
+                allowed,
+                snapshot.vehicles,
+                snapshot.lanes,
+                self._shown,
+                network.phase_start,
+                self._phase_ways,
+                self._way_lane,
+                self._way_signal,
+                self._inside_way,
+                self._inside_start,
+                network.lane_length,
+            )
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
@@ -244,18 +281,13 @@ def _since(time, green_since, shown, phase_start, free_after):  # type: ignore[n
 
 @compiled
 def _give_turns(  # type: ignore[no-untyped-def]
-    allowed, time, vehicles, lanes, shown, last_green, phase_start, phase_ways, way_lane, num_lanes, overdue_after
+    allowed, time, vehicles, lanes, red_since, phase_start, phase_ways, way_lane, num_lanes, overdue_after
 ):
-    """Of the phases that are allowed [P], leave those that end a red that lasts too long, where a signal has such.
+    """Of the phases that are ``allowed`` [P], leave those that end a red that lasts too long, where a signal has such.
 
-    Keeps ``last_green`` [W] as well.
+    ``phase_ways`` [K, 2] are (phase, way on), ``way_lane`` [W] the lane before each way, and ``red_since`` [W] (s)
+    infinite where a way is green or will be after the present yellow.
     """
-    green = np.zeros(phase_start[-1], np.bool_)
-    for s in range(len(shown)):
-        green[phase_start[s] + shown[s]] = True
-    for k in range(len(phase_ways)):
-        if green[phase_ways[k, 0]]:
-            last_green[phase_ways[k, 1]] = time
     waiting = np.zeros(num_lanes)  # s, the longest on each lane
     for v in range(len(lanes)):
         if lanes[v] >= 0:
@@ -263,9 +295,68 @@ def _give_turns(  # type: ignore[no-untyped-def]
     due = np.zeros(phase_start[-1], np.bool_)
     for k in range(len(phase_ways)):
         phase, way = phase_ways[k]
-        if allowed[phase] and min(waiting[way_lane[way]], time - last_green[way]) >= overdue_after:
+        if allowed[phase] and min(waiting[way_lane[way]], time - red_since[way]) >= overdue_after:
             due[phase] = True
-    for s in range(len(shown)):
+    for s in range(len(phase_start) - 1):
         own = slice(phase_start[s], phase_start[s + 1])
         if due[own].any():
             allowed[own] = due[own]
+
+
+@compiled
+def _hold(  # type: ignore[no-untyped-def]
+    allowed,
+    vehicles,
+    lanes,
+    shown,
+    phase_start,
+    phase_ways,
+    way_lane,
+    way_signal,
+    inside_way,
+    inside_start,
+    lane_length,
+):
+    """Of the phases that are ``allowed`` [P], leave those that let go who is held up inside, where a signal has such.
+
+    ``phase_ways`` [K, 2] are (phase, way on), ``way_lane`` and ``way_signal`` [W] the lane before each way and its
+    signal; ``inside_way`` and ``inside_start`` [L + 1] the way that each lane inside a junction belongs to, and how far
+    behind the stop line it begins (m); ``lane_length`` [L] m.
+    """
+    num_lanes = len(lane_length)
+    green = np.zeros(len(way_lane), np.bool_)
+    for k in range(len(phase_ways)):
+        phase, way = phase_ways[k]
+        green[way] |= phase == phase_start[way_signal[way]] + shown[way_signal[way]]
+    ways_on = np.zeros(num_lanes, np.int64)  # that are green
+    for way in range(len(green)):
+        ways_on[way_lane[way]] += green[way]
+    front = np.zeros(num_lanes)  # m behind each stop line, of the first one who stands inside while it is green
+    blocking = np.full(num_lanes, -1)  # the way of that one
+    for v in range(len(lanes)):
+        way = inside_way[lanes[v]]
+        if way >= 0 and green[way] and vehicles[v, SPEED] < HALTING:
+            before, place = way_lane[way], inside_start[lanes[v]] + vehicles[v, LANE_POSITION]
+            if place > front[before]:
+                front[before], blocking[before] = place, way
+    held = np.zeros(num_lanes, np.bool_)  # whether one who has come from there is
+    for v in range(len(lanes)):
+        way, speed, position = inside_way[lanes[v]], vehicles[v, SPEED], vehicles[v, LANE_POSITION]
+        if way >= 0 and blocking[way_lane[way]] not in (-1, way):
+            held[way_lane[way]] |= inside_start[lanes[v]] + position < front[way_lane[way]]
+        elif lanes[v] >= 0 and blocking[lanes[v]] >= 0 and ways_on[lanes[v]] > 1:
+            # Does not stop at yellow any more; which way on it goes is not known.
+            held[lanes[v]] |= lane_length[lanes[v]] - position < speed * (_REACTION + speed / (2.0 * _BRAKING))
+    if not held.any():
+        return
+    needed, given = np.zeros(len(shown), np.int64), np.zeros(phase_start[-1], np.int64)  # ways
+    for way in range(len(green)):
+        needed[way_signal[way]] += green[way] and held[way_lane[way]]
+    for k in range(len(phase_ways)):
+        phase, way = phase_ways[k]
+        given[phase] += green[way] and held[way_lane[way]]
+    for s in range(len(shown)):
+        own = slice(phase_start[s], phase_start[s + 1])
+        fitting = allowed[own] & (given[own] == needed[s])
+        if needed[s] and fitting.any():
+            allowed[own] = fitting

@@ -60,6 +60,7 @@ class Simulation:
         yellow_time: float = 3.0,
         min_green: float = 5.0,
         max_red: float = 120.0,
+        keep_clear: str = "on",
         reward: str = "delay",
         episode_seconds: float | None = None,
         time_to_teleport: float = -1.0,
@@ -84,7 +85,7 @@ class Simulation:
         if not self.network.signals:
             self.close()
             raise ScenarioError(no_signals(scenario, self.network))
-        self.task = SignalControl(self.network, yellow_time, min_green, reward, max_red=max_red)
+        self.task = SignalControl(self.network, yellow_time, min_green, max_red, keep_clear == "on", reward)
         self._jams = JamWatch(self.network)
         self._ends_early = gridlock == "ends"
 

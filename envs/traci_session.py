@@ -42,6 +42,7 @@ _LAST_MOMENTS = 5.0  # s that the kernel has to end a SUMO that was killed
 _MUCH_LONGER = 5.0  # times as long as it has taken so far
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
 _SET_PDEATHSIG = 1  # linux/prctl.h
+_ADDR_NO_RANDOMIZE = 0x0040000  # linux/personality.h
 _LIBC = ctypes.CDLL(None)
 
 # Bytes of SUMO's answers, at the very least.
@@ -129,7 +130,10 @@ class TraciSession:
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         parent = os.getpid()
 
-        def die_with_parent() -> None:
+        def prepare() -> None:
+            # Who goes first in a crowded junction depends on addresses in memory in SUMO 1.28. A container may forbid
+            # to fix them, as Docker does by default: then an episode is not always the same.
+            _LIBC.personality(_ADDR_NO_RANDOMIZE)
             _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died in between
                 os._exit(1)
@@ -143,7 +147,7 @@ class TraciSession:
             stderr=self._words.fileno(),
             env=sumo.environment(),
             start_new_session=True,  # Ctrl-C is for us; SUMO ends when we say so
-            preexec_fn=die_with_parent,
+            preexec_fn=prepare,
         )
 
     def _connect(self, port: int, deadline: float) -> Connection | None:

@@ -18,13 +18,11 @@ from graph.tensors import GraphTensors, to_tensors
 
 # Of each tensor of a graph, whose rows it has, and, where it holds indices, whose rows these count.
 _ROWS = {
-    "time": ("frame", None),
     "vehicles": ("vehicle", None),
     "vehicle_source": ("vehicle_edge", "vehicle"),
     "vehicle_target": ("vehicle_edge", "vehicle"),
     "vehicle_edge_features": ("vehicle_edge", None),
     "phases": ("phase", None),
-    "phase_frame": ("phase", "frame"),
     "phase_signal": ("phase", "signal"),
     "served_vehicle": ("phase_edge", "vehicle"),
     "serving_phase": ("phase_edge", "phase"),
@@ -141,7 +139,6 @@ def make_batch(
         ended_in=tuple(number for number, f in zip(maps, fragments, strict=True) if f.summary is not None),
         seconds=float(sum(f.time[-1] - f.time[0] for f in fragments)),
         starts={
-            "frame": bounds,
             "vehicle": graphs.vehicle_offsets[bounds],
             "vehicle_edge": graphs.vehicle_edge_offsets[bounds],
             "phase": graphs.phase_offsets[bounds],

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from graph.graphs import Graphs
-from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, POLICY_VEHICLE_COLUMNS, VEHICLE_EDGE_FEATURES
+from graph.schema import ALLOWED, PHASE_EDGE_FEATURES, POLICY_VEHICLE_COLUMNS, SHARES, VEHICLE_EDGE_FEATURES
 from graph.shape import PolicyShape, parameter_shapes
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
 assert (ALLOWED, len(VEHICLE_EDGE_FEATURES), len(PHASE_EDGE_FEATURES)) == (5, 4, 6)
-assert POLICY_VEHICLE_COLUMNS == (2, 3, 6, 7, 8)
+assert (POLICY_VEHICLE_COLUMNS, SHARES) == ((2, 3, 6, 7, 8), [4, 5])
 
 
 class ActingPolicy:
@@ -161,7 +161,7 @@ def _log_probs(  # type: ignore[no-untyped-def]
     for n in range(frames):
         for k in range(phase_edge_offsets[n], phase_edge_offsets[n + 1]):
             phase, vehicle = phase_offsets[n] + phase_edges[k, 1], vehicle_offsets[n] + phase_edges[k, 0]
-            _hear(demand, phase, said, vehicle, phase_edge_features, k, edge)
+            _queue(demand, phase, said, vehicle, phase_edge_features, k, edge)
     demand *= np.float32(0.1)
     matrix, bias, at = _layer(weights, at, hidden, hidden)
     demand = _linear(demand, matrix, bias)
@@ -193,18 +193,21 @@ def _log_probs(  # type: ignore[no-untyped-def]
 
 @compiled
 def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
-    """Add to row ``target`` of ``heard`` what ``source`` says over edge ``e``, which has four features, or six."""
+    """Add to row ``target`` of ``heard`` what a vehicle, ``source``, says to another one over edge ``e``."""
     a, b, c, d = features[e, 0], features[e, 1], features[e, 2], features[e, 3]
-    if len(edge) == 4:
-        for o in range(said.shape[1]):
-            message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
-            heard[target, o] += max(message, np.float32(0.0))
-        return
-    f, g = features[e, 4], features[e, 5]
+    for o in range(said.shape[1]):
+        message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
+        heard[target, o] += max(message, np.float32(0.0))
+
+
+@compiled
+def _queue(demand, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
+    """Add to row ``target`` of ``demand`` what a vehicle says to a phase, by the share of its ways on that it opens."""
+    a, b, c, d, f, g = features[e, 0], features[e, 1], features[e, 2], features[e, 3], features[e, 4], features[e, 5]
     for o in range(said.shape[1]):
         message = said[source, o] + a * edge[0, o] + b * edge[1, o] + c * edge[2, o] + d * edge[3, o]
         message += f * edge[4, o] + g * edge[5, o]
-        heard[target, o] += (f + g) * max(message, np.float32(0.0))
+        demand[target, o] += (f + g) * max(message, np.float32(0.0))
 
 
 @compiled

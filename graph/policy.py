@@ -13,8 +13,6 @@ from graph import schema
 from graph.shape import PolicyShape
 from graph.tensors import GraphTensors
 
-_WAYS = slice(schema.PHASE_EDGE_FEATURES.index("protected"), None)
-
 
 class VehicleRound(nn.Module):
     """One round among vehicles: the mean over neighbours of what each one and the edge to it say."""
@@ -57,17 +55,18 @@ class PhaseRound(nn.Module):
 class SignalPolicy(nn.Module):
     """Actor and critic on vehicle and phase nodes, the same weights for every phase of every signal of every map.
 
-    Vehicles hear their neighbours, phases sum over the vehicles that they would let go, and phases hear each other;
+    Vehicles hear their neighbours (in ``vehicle_rounds``, by default in none), phases sum over the vehicles that they
+    would let go, each of which counts by the share of its ways on that the phase lets go, and phases hear each other;
     a softmax inside each signal is the policy, a value per signal the critic.
     """
 
-    columns: Tensor  # of the vehicles' features, those that it looks at
+    vehicle_columns: Tensor  # int64 [5], of schema.VEHICLE_FEATURES: those that it looks at
 
     def __init__(self, shape: PolicyShape) -> None:
         super().__init__()
         self.shape = shape
         narrow = shape.narrow
-        self.register_buffer("columns", torch.tensor(schema.POLICY_VEHICLE_COLUMNS), persistent=False)
+        self.register_buffer("vehicle_columns", torch.tensor(schema.POLICY_VEHICLE_COLUMNS), persistent=False)
         self.vehicle = nn.Linear(len(schema.POLICY_VEHICLE_COLUMNS), narrow)
         self.vehicle_rounds = nn.ModuleList(VehicleRound(narrow) for _ in range(shape.vehicle_rounds))
         self.served = nn.Linear(narrow, shape.hidden)
@@ -102,12 +101,12 @@ class SignalPolicy(nn.Module):
 
     def _encode(self, graph: GraphTensors) -> Tensor:
         """State of every phase node before phases talk to each other, [P, W]."""
-        vehicles = torch.relu(self.vehicle(graph.vehicles[:, self.columns]))
+        vehicles = torch.relu(self.vehicle(graph.vehicles[:, self.vehicle_columns]))
         for layer in self.vehicle_rounds:
             vehicles = layer(vehicles, graph)
         said = self.served(vehicles)[graph.served_vehicle] + self.served_edge(graph.phase_edge_features)
-        # A vehicle counts by the share of its ways on that the phase lets go: which one it will take is not known.
-        share = graph.phase_edge_features[:, _WAYS].sum(1, keepdim=True)
+        # Which way on a vehicle will take is not known: it counts by the share of them that the phase lets go.
+        share = graph.phase_edge_features[:, schema.SHARES].sum(1, keepdim=True)
         # A sum and not a mean: how many wait is what matters. 0.1 keeps a queue of ten near one.
         demand = 0.1 * sum_by(share * torch.relu(said), graph.serving_phase, len(graph.phases))
         phases = torch.relu(self.phase(graph.phases) + self.demand(demand))

@@ -31,19 +31,19 @@ ALLOWED = PHASE_FEATURES.index("allowed")
 # A vehicle as a phase that would let it go sees it; of the ways on from the stop line, the shares that the phase gives
 # priority, and that have to yield.
 PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane", "protected", "permissive")
+SHARES = [PHASE_EDGE_FEATURES.index(name) for name in ("protected", "permissive")]
 TIME_FEATURES = ("sin", "cos")  # of the time of day; no policy looks at it, as it tells one map from another, too
 
 LANES = 4.0  # the unit of lane indices and of numbers of lanes
 
-# All columns in their order, as checkpoints remember them.
+# All columns that policies look at, in their order, as checkpoints remember them.
 COLUMNS = [
     f"{owner} {name}"
     for owner, names in (
-        ("vehicle", VEHICLE_FEATURES),
+        ("vehicle", tuple(VEHICLE_FEATURES[column] for column in POLICY_VEHICLE_COLUMNS)),
         ("vehicle edge", VEHICLE_EDGE_FEATURES),
         ("phase", PHASE_FEATURES),
         ("phase edge", PHASE_EDGE_FEATURES),
-        ("time", TIME_FEATURES),
     )
     for name in names
 ]

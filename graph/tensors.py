@@ -10,23 +10,21 @@ from torch import Tensor
 
 from graph.graphs import Graphs
 from graph.history import history_rows
-from graph.ragged import each_row, frame_of
+from graph.ragged import each_row
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GraphTensors:
-    """The graphs of N frames as one disconnected graph; the way a policy sees them.
+    """The graphs of frames as one disconnected graph, without what no policy looks at: the time of day.
 
     Columns of the feature tensors are named in ``graph.schema``; indices are int64 and count over the whole batch.
     """
 
-    time: Tensor  # [N, 2]
     vehicles: Tensor  # [V, 9]
     vehicle_source: Tensor  # [E]
     vehicle_target: Tensor  # [E]
     vehicle_edge_features: Tensor  # [E, 4]
     phases: Tensor  # [P, 6]
-    phase_frame: Tensor  # [P] the frame of each phase
     phase_signal: Tensor  # [P] the signal of each phase
     served_vehicle: Tensor  # [K] vehicle ends of the edges from vehicles to phases
     serving_phase: Tensor  # [K] their phase ends
@@ -57,18 +55,15 @@ def to_tensors(graphs: Graphs, history: int = 1, earlier: np.ndarray | None = No
     vehicle_start, phase_start, signal_start = (
         offsets[:-1] for offsets in (graphs.vehicle_offsets, graphs.phase_offsets, graphs.signal_offsets)
     )
-    phase_frame = frame_of(graphs.phase_offsets)
     of_edge = each_row(vehicle_start, graphs.vehicle_edge_offsets)
     of_signal_edge = each_row(signal_start, graphs.signal_edge_offsets)
     arrays = {
-        "time": graphs.time,
         "vehicles": graphs.vehicles,
         "vehicle_source": graphs.vehicle_edges[:, 0] + of_edge,
         "vehicle_target": graphs.vehicle_edges[:, 1] + of_edge,
         "vehicle_edge_features": graphs.vehicle_edge_features,
         "phases": graphs.phases,
-        "phase_frame": phase_frame,
-        "phase_signal": graphs.phase_signal + signal_start[phase_frame],
+        "phase_signal": graphs.phase_signal + each_row(signal_start, graphs.phase_offsets),
         "served_vehicle": graphs.phase_edges[:, 0] + each_row(vehicle_start, graphs.phase_edge_offsets),
         "serving_phase": graphs.phase_edges[:, 1] + each_row(phase_start, graphs.phase_edge_offsets),
         "phase_edge_features": graphs.phase_edge_features,

@@ -66,7 +66,7 @@ PARTS: dict[str, Part] = {
             scenario="resco:cologne1,resco:grid4x4",
             minutes=10.0,
             moments=(),
-            judged_on=("resco:cologne8", "resco:cologne1", "resco:grid4x4"),
+            judged_on=("resco:cologne8", "resco:ingolstadt21", "resco:arterial4x4", "resco:cologne1", "resco:grid4x4"),
         ),
         learning.Settings(
             scenario="single,arterial", minutes=0.1, moments=(), runs=2, judged_on=("single",), envs=2, seeds=2

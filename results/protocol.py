@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,16 @@ class Court:
 
     def judge(self, controller: str | Policy) -> Row:
         """What is known of a controller; see ``verdict``."""
-        return verdict(evaluate(self.scenario, self.network, [controller], self._seeds, CONDITIONS))
+        return self._judge(controller, CONDITIONS)
 
     def judge_checkpoint(self, path: Path) -> Row:
-        """What is known of the policy in a checkpoint, which takes the likeliest phases."""
+        """What is known of the policy in a checkpoint: the likeliest phases, under the limit on red that it has."""
         trained = read_policy(path)
-        return self.judge(Policy.of("policy", trained.model, trained.radius))
+        conditions = replace(CONDITIONS, max_red=trained.env["max_red"])
+        return self._judge(Policy.of("policy", trained.model, trained.radius), conditions)
+
+    def _judge(self, controller: str | Policy, conditions: Conditions) -> Row:
+        return verdict(evaluate(self.scenario, self.network, [controller], self._seeds, conditions))
 
 
 def median_delay(rows: Sequence[Row], runs: int) -> float | None:

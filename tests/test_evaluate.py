@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from envs import sumo
 from envs.controllers import CLASSICAL, FixedTime
 from envs.session import Session
 from envs.signals import Frame, SignalControl
+from envs.simulation import Simulation
 from graph.policy import SignalPolicy
 from graph.schema import COLUMNS
 from graph.shape import PolicyShape
@@ -42,7 +44,7 @@ def write_checkpoint(folder: Path, **changes: Any) -> Path:
         "shape": shape.as_dict(),
         "columns": COLUMNS,
         "radius": 50.0,
-        "env": {"decision_interval": 5.0, "yellow_time": 2.0, "min_green": 5.0, "reward": "queue"},
+        "env": {"decision_interval": 5.0, "yellow_time": 2.0, "min_green": 5.0, "max_red": 60.0, "reward": "queue"},
         **changes,
     }
     return checkpoints.save(folder, 7, {name: value for name, value in state.items() if value is not None}, keep=1)
@@ -105,6 +107,7 @@ def test_a_policy_acts_under_the_conditions_that_it_was_trained_under(
     assert by_path["conditions"] | by_folder["conditions"] == by_path["conditions"]
     assert by_path["conditions"]["decision_interval"] == 5.0
     assert by_path["conditions"]["yellow_time"] == 2.0
+    assert by_path["conditions"]["max_red"] == 60.0
     assert by_flag["conditions"]["decision_interval"] == 10.0
     assert [one["delay"] for one in by_path["episodes"]] == [one["delay"] for one in by_folder["episodes"]]
 
@@ -133,6 +136,9 @@ def test_demand_varies_only_where_it_is_asked_for_and_alike_for_all(
 
 def test_by_default_everybody_is_judged_as_policies_are_trained() -> None:
     env, judged = config.load([]).env, asdict(Conditions())
+    simulated = inspect.signature(Simulation).parameters
+    of_settings = judged.keys() & simulated.keys() - {"demand_scale"}
+    assert {name: simulated[name].default for name in of_settings} == {name: judged[name] for name in of_settings}
     only_in_training = {"departure_jitter"}
     assert {name: getattr(env, name) for name in judged.keys() - only_in_training} == {
         name: value for name, value in judged.items() if name not in only_in_training

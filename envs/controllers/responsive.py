@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.network import Network, best_phases, movements
+from envs.network import Network, best_phases
 from envs.session import LANE_POSITION, Session
 from envs.signals import Frame, SignalControl
 
@@ -28,9 +28,9 @@ class MaxPressure:
         """Install the programs that show what is asked for."""
         session.install(task.programs)
         self._network = session.network
-        self._phase, self._before, self._behind = movements(session.network).T
-        ways = np.unique(np.stack([self._before, self._behind]), axis=1)[0]
-        self._share = 1.0 / np.bincount(ways)[self._before]
+        self._phase, self._before, self._behind = session.network.movements.T
+        ways, _ = session.network.ways
+        self._share = 1.0 / np.bincount(ways[:, 0])[self._before]
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         """The phase of highest pressure of each signal."""
@@ -56,7 +56,7 @@ class MaxWave:
         """Install the programs that show what is asked for."""
         session.install(task.programs)
         self._network = session.network
-        ways = np.bincount(movements(session.network)[:, 0], minlength=session.network.num_phases)
+        ways = np.bincount(session.network.movements[:, 0], minlength=session.network.num_phases)
         self._breadth = ways / (2 * ways.max())  # [P] less than one vehicle
 
     def act(self, frame: Frame) -> NDArray[np.int64]:

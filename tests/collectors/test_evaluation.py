@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from collectors import side_by_side
 from collectors.episodes import Conditions, run_episode
@@ -74,6 +75,29 @@ class Spy(FixedTime):
         for name in names:
             self.delay[name] = self._vehicles.getTimeLoss(name) + self._vehicles.getDepartDelay(name)
             self.co2[name] += self._vehicles.getCO2Emission(name)
+
+
+class Stubborn(FixedTime):
+    """Never lets go of the first phase of any signal, and notes whether it could have chosen any other."""
+
+    def __init__(self) -> None:
+        self.free = True
+
+    def begin(self, session: Session, task: SignalControl, seed: int) -> None:
+        session.install(task.programs)
+        self._keep = np.zeros(task.num_signals, np.int64)
+
+    def act(self, frame: Frame) -> NDArray[np.int64]:
+        self.free &= bool(frame.allowed.all())
+        return self._keep
+
+
+@pytest.mark.parametrize(("max_red", "free"), [(20.0, False), (1e9, True)])
+def test_the_limit_on_red_reaches_the_controller(monkeypatch: pytest.MonkeyPatch, max_red: float, free: bool) -> None:
+    stubborn = Stubborn()
+    monkeypatch.setitem(CLASSICAL, "stubborn", lambda: stubborn)
+    run_episode(*single(), "stubborn", 1, Conditions(max_red=max_red, episode_seconds=300.0))
+    assert stubborn.free == free
 
 
 def test_figures_are_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:

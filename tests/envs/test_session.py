@@ -34,6 +34,7 @@ from envs.session import (
     Y,
     time_after,
 )
+from envs.simulation import Simulation
 from envs.traci_session import TraciSession
 from tests.support.gates import Gate
 
@@ -394,6 +395,25 @@ def test_after_many_loads_another_sumo_takes_its_place(monkeypatch: pytest.Monke
     assert ended(pids[0])
     assert ended(pids[2])
     assert all(same(episodes[0], other) for other in episodes[1:])
+
+
+def test_crowded_junctions_are_the_same_in_every_process() -> None:
+    """SUMO decides by addresses in memory who goes first there."""
+    episodes = []
+    for _ in range(5):
+        simulation = Simulation(find("resco:cologne1"), max_red=1e9, keep_clear="off")
+        try:
+            simulation.reset(2)
+            random, outcome, vehicles = np.random.default_rng(1), None, []
+            while outcome is None or not outcome.truncated:
+                simulation.send(random.choice([0, 2], 1, p=[0.6, 0.4]))
+                outcome = simulation.receive()
+                vehicles.append(outcome.frame.vehicles)
+            episodes.append(np.concatenate(vehicles))
+        finally:
+            simulation.close()
+    for other in episodes[1:]:
+        np.testing.assert_array_equal(other, episodes[0])
 
 
 def test_a_sumo_that_has_died_while_it_had_nothing_to_do_is_noticed_when_asked() -> None:

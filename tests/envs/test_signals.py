@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import xml.etree.ElementTree as ET
+from collections import Counter
 from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from envs.network import Network
 from envs.scenarios import find
-from envs.session import NUM_COLUMNS, SPEED, WAITING, Snapshot
+from envs.session import LANE_POSITION, NUM_COLUMNS, SPEED, WAITING, Snapshot
 from envs.signals import REWARDS, SignalControl
 from envs.simulation import Simulation
 from envs.traci_session import TraciSession
@@ -65,7 +65,7 @@ def slow_reward(reward: str, network: Network, snapshot: Snapshot, before: Snaps
 @pytest.mark.parametrize("name", ["single", "grid4x4", "resco:cologne8", "resco:ingolstadt7"])
 def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) -> None:
     random = np.random.default_rng(1)
-    task = SignalControl(network(name), 3, 5, reward, patience=120)
+    task = SignalControl(network(name), 3, 5, 120, True, reward, patience=120)
     task.rewards(made_up(network(name), 50, random))
     task.begin(0.0)
     snapshot = made_up(network(name), 0, random)
@@ -85,19 +85,19 @@ def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) ->
 
 def test_an_unknown_reward_says_which_there_are() -> None:
     with pytest.raises(ValueError, match=rf"^reward 'speed': must be one of {', '.join(REWARDS)}$"):
-        SignalControl(network("single"), 3, 5, "speed")
+        SignalControl(network("single"), 3, 5, 120, True, "speed")
 
 
 @pytest.mark.parametrize("phase", [-1, 4])
 def test_a_phase_that_a_signal_does_not_have_is_named(phase: int) -> None:
     with pytest.raises(ValueError, match=rf"^signal A0: phase {phase}, must be 0 to 3$"):
-        SignalControl(network("single"), 3, 5).commands([phase], 0)
+        SignalControl(network("single"), 3, 5, 120, True).commands([phase], 0)
 
 
 @pytest.mark.parametrize("actions", [[], [0, 0], [[0]], 0])
 def test_another_number_of_actions_than_signals_is_refused(actions: list[int]) -> None:
     with pytest.raises(ValueError, match=r"must be one for each of the 1 signals$"):
-        SignalControl(network("single"), 3, 5).commands(actions, 0)
+        SignalControl(network("single"), 3, 5, 120, True).commands(actions, 0)
 
 
 def at(time: float) -> Snapshot:
@@ -105,7 +105,7 @@ def at(time: float) -> Snapshot:
 
 
 def test_the_frame_says_what_is_shown_since_when_and_what_may_be_chosen() -> None:
-    task = SignalControl(network("single"), yellow_time=3, min_green=5)
+    task = SignalControl(network("single"), yellow_time=3, min_green=5, max_red=120, keep_clear=True)
     task.begin(100)
     frame = task.frame(at(100))
     assert (frame.shown.tolist(), frame.elapsed.tolist(), frame.allowed.tolist()) == ([0], [5], [True] * 4)
@@ -126,7 +126,7 @@ def standing_on(lane: int, waiting: float, time: float) -> Snapshot:
 
 def test_who_stands_at_red_for_too_long_has_a_turn() -> None:
     single = network("single")
-    task = SignalControl(single, yellow_time=3, min_green=5, max_red=60)
+    task = SignalControl(single, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
     task.begin(100)
     phases = {phase: set(single.phase_lanes[single.phase_lanes[:, 0] == phase, 1].tolist()) for phase in range(4)}
     lane = min(phases[2] - phases[0])
@@ -149,7 +149,7 @@ def test_a_phase_for_some_of_a_lane_is_no_turn_for_all_of_it() -> None:
     movements = place.signals[number].movements
     assert set(movements[left]) < set(movements[all_ways])
     lane = movements[left][0][0]
-    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60)
+    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
     task.begin(0)
     task.frame(at(0))
     wanted = np.zeros(task.num_signals, np.int64)
@@ -161,26 +161,102 @@ def test_a_phase_for_some_of_a_lane_is_no_turn_for_all_of_it() -> None:
     assert task.frame(standing_on(lane, 60, 60)).allowed[first : first + 4].tolist() == [False, False, True, False]
 
 
+CROSSING = ":cluster_357187_359543_"  # of cologne1; its links 3 and 1 lead to the left and straight on, from one lane
+
+
+def within(place: Network, *vehicles: tuple[str, float, float], time: float = 100.0) -> Snapshot:
+    """Vehicles at the junction of cologne1: lane, m on it or, if negative, before its end, and speed (m/s)."""
+    table = np.zeros((len(vehicles), NUM_COLUMNS), np.float32)
+    lanes = [place.lane_ids.index(lane if lane[0] != "_" else CROSSING + lane[1:]) for lane, _, _ in vehicles]
+    position = np.array([position for _, position, _ in vehicles])
+    table[:, LANE_POSITION] = np.where(position < 0, place.lane_length[lanes] + position, position)
+    table[:, SPEED] = [speed for _, _, speed in vehicles]
+    return Snapshot(time, table, np.array(lanes, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("vehicles", "allowed"),
+    [
+        ([("_3_0", 8.5, 0.0), ("_1_1", 1.1, 4.4)], [False, False, True, False]),
+        ([("_3_0", 8.5, 0.0)], [True] * 4),  # holds nobody up
+        ([("_3_0", 8.5, 2.0), ("_1_1", 1.1, 0.0)], [True] * 4),  # moves
+        ([("_3_0", 8.5, 0.0), ("_1_1", 9.0, 0.1)], [True] * 4),  # is behind the other one
+        ([("_3_0", 8.5, 0.0), ("_3_0", 1.1, 0.0)], [True] * 4),  # both go the same way
+        ([("_3_0", 8.5, 0.0), ("_11_1", 1.1, 4.4)], [True] * 4),  # come from different roads
+        ([("_20_0", 1.0, 0.0), ("_1_1", 9.0, 4.4)], [False, False, True, False]),  # on the second lane of its way
+        ([("_9_0", 8.5, 0.0), ("_6_1", 1.1, 4.4)], [True] * 4),  # is left over from another phase
+        ([("_3_0", 8.5, 0.0), ("-32038056#3_1", -12.0, 7.0)], [False, False, True, False]),  # 12.4 m to stop
+        ([("_3_0", 8.5, 0.0), ("-32038056#3_1", -13.0, 7.0)], [True] * 4),  # will stop
+    ],
+)
+def test_who_is_held_up_inside_a_junction_keeps_green(
+    vehicles: list[tuple[str, float, float]], allowed: list[bool]
+) -> None:
+    place = network("resco:cologne1")
+    for keep_clear in (True, False):
+        task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=keep_clear)
+        task.begin(80)
+        task.commands([2], 80)
+        found = task.frame(within(place, *vehicles)).allowed.tolist()
+        assert found == (allowed if keep_clear else [True] * 4)
+
+
+def test_who_has_been_at_red_for_too_long_comes_before_who_is_held_up() -> None:
+    place = network("resco:cologne1")
+    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
+    task.begin(0)
+    task.commands([2], 0)
+    held = within(place, ("_3_0", 8.5, 0.0), ("_1_1", 1.1, 4.4), ("23429231#1_0", 5.0, 0.0))
+    held.vehicles[2, WAITING] = 100.0
+    assert task.frame(held).allowed.tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("name", ["single", "resco:cologne1", "resco:cologne8", "resco:ingolstadt7"])
+def test_lanes_inside_junctions_are_those_of_the_ways_over_stop_lines(name: str) -> None:
+    session = TraciSession(find(name))
+    try:
+        place, client = session.network, session.client
+        first, second = Counter[tuple[str, str, str]](), 0
+        for (lane, before, behind), start in zip(place.inside.tolist(), place.inside_start.tolist(), strict=True):
+            if start == 0.0:
+                first[place.lane_ids[before], place.lane_ids[behind], place.lane_ids[lane]] += 1
+                continue
+            second += 1
+            ways = place.inside[:, 1:].tolist()
+            (previous,) = place.inside[[way == [before, behind] for way in ways], 0][:-1].tolist()
+            assert start == pytest.approx(client.lane.getLength(place.lane_ids[previous]))
+            assert [link[4] for link in client.lane.getLinks(place.lane_ids[previous])] == [place.lane_ids[lane]]
+        green = {(place.lane_ids[a], place.lane_ids[b]) for a, b in place.ways[0].tolist()}
+        groups = [group for s in place.signals for group in client.trafficlight.getControlledLinks(s.id)]
+        assert first == Counter(link for group in groups for link in group if link[:2] in green)
+        assert second > 0
+    finally:
+        session.close()
+
+
 @pytest.mark.parametrize("name", ["single", "resco:cologne8", "resco:ingolstadt7"])
 def test_a_policy_that_would_starve_some_may_not(name: str) -> None:
-    """It always wants the first phase that is allowed; in turns of ten seconds all others come round."""
+    """It always wants the first phase that is allowed; in turns of ten seconds all ways on come round."""
     most, interval = 40.0, 10.0
     simulation = Simulation(find(name), decision_interval=interval, max_red=most, episode_seconds=900)
-    pairs, start = simulation.network.phase_lanes, simulation.network.phase_start
+    start = simulation.network.phase_start
+    movements = [tuple(row) for row in simulation.network.movements.tolist()]
     phases = int(np.diff(start).max())
     try:
         frame = simulation.reset(1)
-        green_at = np.full(len(simulation.network.lane_ids), frame.time)
+        green_at = {movement[1:]: frame.time for movement in movements}
         longest = 0.0
         ended = False
         while not ended:
-            simulation.send([int(np.argmax(frame.allowed[a:b])) for a, b in itertools.pairwise(start)])
+            simulation.send([int(np.argmax(frame.allowed[a:b])) for a, b in pairwise(start)])
             outcome = simulation.receive()
             frame, ended = outcome.frame, outcome.truncated
-            green_at[pairs[np.isin(pairs[:, 0], start[:-1] + frame.shown), 1]] = frame.time
-            known = np.isin(frame.lanes, pairs[:, 1])
-            red = frame.time - green_at[frame.lanes[known]]
-            longest = max([longest, *np.minimum(red, frame.vehicles[known, WAITING])])
+            shown = set((start[:-1] + frame.shown).tolist())
+            green_at |= {(before, behind): frame.time for phase, before, behind in movements if phase in shown}
+            # Of several on a lane, the one who has waited longest comes last, and stays.
+            waiting = dict(sorted(zip(frame.lanes.tolist(), frame.vehicles[:, WAITING].tolist(), strict=True)))
+            red = (min(frame.time - at, waiting.get(before, 0.0)) for (before, _), at in green_at.items())
+            longest = max(longest, *red)
     finally:
         simulation.close()
     assert most <= longest <= most + (phases + 1) * interval

@@ -13,9 +13,10 @@ from graph.graphs import Graphs
 from graph.policy import SignalPolicy, entropy_by, log_softmax_by, max_by, mean_by, mean_log_prob_by, sum_by
 from graph.schema import (
     ALLOWED,
+    COLUMNS,
     PHASE_EDGE_FEATURES,
     PHASE_FEATURES,
-    TIME_FEATURES,
+    SHARES,
     VEHICLE_EDGE_FEATURES,
     VEHICLE_FEATURES,
 )
@@ -103,15 +104,13 @@ def test_one_policy_serves_networks_of_any_size() -> None:
     )
 
 
-# What tells one place from another, and one map from another.
+# What tells one place from another.
 PLACES = [("vehicles", VEHICLE_FEATURES.index(name)) for name in ("x", "y", "heading_sin", "heading_cos")]
-PLACES += [("time", 0), ("time", 1)]
 ALL = {
     "vehicles": VEHICLE_FEATURES,
     "vehicle_edge_features": VEHICLE_EDGE_FEATURES,
     "phase_edge_features": PHASE_EDGE_FEATURES,
     "phases": PHASE_FEATURES,
-    "time": TIME_FEATURES,
 }
 
 
@@ -123,6 +122,24 @@ def test_every_feature_counts_but_places(kind: str, column: int) -> None:
     policy = make_policy(vehicle_rounds=1)
     counts = not torch.equal(policy(replace(tensors, **{kind: features}))[1], policy(tensors)[1])
     assert counts == ((kind, column) not in PLACES)
+
+
+def test_checkpoints_remember_what_policies_look_at() -> None:
+    seen = {f"vehicle {name}" for column, name in enumerate(VEHICLE_FEATURES) if ("vehicles", column) not in PLACES}
+    assert {name for name in COLUMNS if name.split()[:-1] == ["vehicle"]} == seen
+    assert len(COLUMNS) == sum(map(len, ALL.values())) - len(PLACES)
+
+
+def test_vehicles_count_by_the_share_of_their_ways_on_that_a_phase_opens() -> None:
+    """Where that is none, a phase hears them as little as if they were not before it."""
+    tensors = to_tensors(make_graphs())
+    policy = make_policy(vehicle_rounds=1)
+    shut = tensors.phase_edge_features.clone()
+    shut[:, SHARES] = 0.0
+    none = torch.zeros(0, dtype=torch.int64)
+    alone = replace(tensors, served_vehicle=none, serving_phase=none, phase_edge_features=shut[:0])
+    assert_close(policy(replace(tensors, phase_edge_features=shut)), policy(alone))
+    assert not torch.equal(policy(tensors)[1], policy(alone)[1])
 
 
 def test_signals_hear_the_ones_upstream_only() -> None:
@@ -167,10 +184,11 @@ def test_gradients_are_finite_without_any_vehicle() -> None:
 @pytest.mark.parametrize(("earlier", "reached"), [([0, 1, 2], {0, 1, 2}), ([0, 1, 1], {0, 1}), ([0, 0, 1], {0})])
 def test_an_earlier_frame_counts_where_it_is_known(earlier: list[int], reached: set[int]) -> None:
     """Frame 0 changes; only frames that may look back at it change with it."""
-    tensors: GraphTensors = to_tensors(make_graphs([5, 3, 4]), 3, np.array(earlier))
+    graphs = make_graphs([5, 3, 4])
+    tensors: GraphTensors = to_tensors(graphs, 3, np.array(earlier))
     policy = make_policy(history=3)
     phases = tensors.phases.clone()
-    phases[tensors.phase_frame == 0, 2] += 1.0
+    phases[: graphs.phase_offsets[1], 2] += 1.0
     before, after = policy(tensors)[1], policy(replace(tensors, phases=phases))[1]
     changed = torch.nonzero(before != after).flatten() // 3  # three signals a frame
     assert set(changed.tolist()) == reached

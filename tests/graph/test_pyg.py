@@ -12,6 +12,7 @@ from graph.acting import stack
 from graph.build import build
 from graph.graphs import Graphs
 from graph.pyg import to_hetero_data
+from graph.ragged import frame_of
 from graph.tensors import to_tensors
 from graph.topology import Topology
 from tests.graph.examples import make_frames, make_network
@@ -41,8 +42,8 @@ def test_pyg_collates_to_the_same_indices_and_features(counts: list[int], seed: 
     assert torch.equal(ours.phase_edge_features, approaches.edge_attr)
     assert torch.equal(ours.vehicles, theirs["vehicle"].x)
     assert torch.equal(ours.phases, theirs["phase"].x)
-    assert torch.equal(ours.phase_frame, theirs["phase"].batch)
-    assert torch.equal(ours.time, theirs.time)
+    assert torch.equal(torch.from_numpy(frame_of(graphs.phase_offsets)), theirs["phase"].batch)
+    assert torch.equal(torch.from_numpy(graphs.time), theirs.time)
     phase, signal = theirs["phase", "of", "signal"].edge_index
     assert torch.equal(phase, torch.arange(len(ours.phases)))
     assert torch.equal(signal, ours.phase_signal)

@@ -17,7 +17,6 @@ from tests.graph.examples import make_frames, make_network
 INDICES = [
     "vehicle_source",
     "vehicle_target",
-    "phase_frame",
     "phase_signal",
     "served_vehicle",
     "serving_phase",
@@ -53,7 +52,6 @@ def test_indices_point_at_the_rows_of_their_frame(counts: list[int], seed: int) 
         expected["vehicle_target"] += (one.vehicle_edges[:, 1] + vehicles).tolist()
         expected["served_vehicle"] += (one.phase_edges[:, 0] + vehicles).tolist()
         expected["serving_phase"] += (one.phase_edges[:, 1] + phases).tolist()
-        expected["phase_frame"] += [n] * len(one.phases)
         expected["phase_signal"] += (one.phase_signal + signals).tolist()
         expected["signal_start"] += (one.signal_start + phases).tolist()
         expected["signal_source"] += (one.signal_edges[:, 0] + signals).tolist()
