@@ -41,7 +41,8 @@ class Conditions:
     def __str__(self) -> str:
         return (
             f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
-            f"{self.min_green:g} s of green at least, a policy's turn for who has stood at red for {self.max_red:g} s"
+            f"{self.min_green:g} s of green at least; a policy gives a turn to who has stood at red for "
+            f"{self.max_red:g} s{', keeps junctions clear' if self.keep_clear == 'on' else ''}"
         )
 
     @property

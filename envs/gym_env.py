@@ -25,15 +25,16 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
     ``"libsumo"``; the other settings are those of ``envs.simulation.Simulation``, ``demand_scale="0.8:1.2"`` and
     ``departure_jitter=30.0`` among them: a seed then also decides how many vehicles come, and when.
 
-    - Action: the wanted green phase of each signal, int64 [S]. Yellow and minimum green are kept by the env.
+    - Action: the wanted green phase of each signal, int64 [S]. Yellow and minimum green are kept by the env,
+      whatever is asked; other rules (``max_red``, ``keep_clear``) are in ``info["action_mask"]`` only.
     - Observation, with P the green phases of all signals together: ``vehicles`` float32 [V, 9] (x m, y m, speed m/s,
       acceleration m/s², angle °, position on the lane m, waiting time s, controlled, lane index in the network),
       ``phases`` float32 [P, 5] (is shown, s it has been shown, may be chosen, vehicles and standing vehicles on the
       lanes that it serves), ``time`` float32 [1] as a share of the episode.
     - Reward: for delay, or what ``reward`` names (``envs.signals.SignalControl``), the mean over signals;
       ``info["rewards"]`` and ``info["costs"]`` hold one value each.
-    - ``info["action_mask"]``: bool [P], phases that may be chosen now (``max_red`` and all: see
-      ``envs.signals.SignalControl``); the rest as in ``Simulation.info``.
+    - ``info["action_mask"]``: bool [P], phases that may be chosen now, see
+      ``envs.signals.SignalControl``; the rest as in ``Simulation.info``.
 
     ``env.unwrapped.network`` describes lanes, signals and phases, those that cannot be controlled too.
     """

@@ -89,7 +89,7 @@ class SignalControl:
         self.min_green = min_green
         self._free_after = min_green - _TINY  # s of green
         self._overdue_after = max_red - _TINY  # s of red
-        self._keep_clear = keep_clear
+        self.keep_clear = keep_clear
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
@@ -183,7 +183,7 @@ class SignalControl:
             len(network.lane_ids),
             self._overdue_after,
         )
-        if self._keep_clear:
+        if self.keep_clear:
             _hold(
                 allowed,
                 snapshot.vehicles,

@@ -40,9 +40,10 @@ class Simulation:
     """An env for signal control with its decision split in two, ``send`` and ``receive``.
 
     Several simulations in one process then run side by side: send to all, receive from all. Times in s:
-    ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``, ``max_red``; ``episode_seconds`` cuts
-    the scenario's own time window; ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that
-    SUMO may take to answer and to load the scenario. Each episode draws from its seed by which factor it has more
+    ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``, ``max_red``, and ``keep_clear`` "on" or
+    "off" (``envs.signals.SignalControl``); ``episode_seconds`` cuts the scenario's own time window;
+    ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that SUMO may take to answer and to
+    load the scenario. Each episode draws from its seed by which factor it has more
     vehicles, from ``demand_scale`` ("0.8:1.2", or a single one), and how much later each of these departs, up to
     ``departure_jitter``. With ``gridlock`` "ends" an episode is over as soon as it is gridlocked (``envs.jams``): what
     is left of it would take long and teach nothing; with "stays" it lasts until its time is over.

@@ -43,9 +43,9 @@ class Court:
         return self._judge(controller, CONDITIONS)
 
     def judge_checkpoint(self, path: Path) -> Row:
-        """What is known of the policy in a checkpoint: the likeliest phases, under the limit on red that it has."""
+        """What is known of the policy in a checkpoint, which takes the likeliest phase under its own rules."""
         trained = read_policy(path)
-        conditions = replace(CONDITIONS, max_red=trained.env["max_red"])
+        conditions = replace(CONDITIONS, **{name: trained.env[name] for name in ("max_red", "keep_clear")})
         return self._judge(Policy.of("policy", trained.model, trained.radius), conditions)
 
     def _judge(self, controller: str | Policy, conditions: Conditions) -> Row:

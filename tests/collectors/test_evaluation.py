@@ -86,18 +86,22 @@ class Stubborn(FixedTime):
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
         session.install(task.programs)
         self._keep = np.zeros(task.num_signals, np.int64)
+        self.keep_clear = task.keep_clear
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         self.free &= bool(frame.allowed.all())
         return self._keep
 
 
-@pytest.mark.parametrize(("max_red", "free"), [(20.0, False), (1e9, True)])
-def test_the_limit_on_red_reaches_the_controller(monkeypatch: pytest.MonkeyPatch, max_red: float, free: bool) -> None:
+@pytest.mark.parametrize(("max_red", "free", "keep_clear"), [(20.0, False, "off"), (1e9, True, "on")])
+def test_what_policies_may_not_choose_reaches_the_controller(
+    monkeypatch: pytest.MonkeyPatch, max_red: float, free: bool, keep_clear: str
+) -> None:
     stubborn = Stubborn()
     monkeypatch.setitem(CLASSICAL, "stubborn", lambda: stubborn)
-    run_episode(*single(), "stubborn", 1, Conditions(max_red=max_red, episode_seconds=300.0))
-    assert stubborn.free == free
+    conditions = Conditions(max_red=max_red, keep_clear=keep_clear, episode_seconds=300.0)
+    run_episode(*single(), "stubborn", 1, conditions)
+    assert (stubborn.free, stubborn.keep_clear) == (free, keep_clear == "on")
 
 
 def test_figures_are_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:
