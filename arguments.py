@@ -19,7 +19,7 @@ SETTINGS = (
     "yellow_time",
     "min_green",
     "max_red",
-    "keep_clear",
+    "max_hold",
     "episode_seconds",
     "time_to_teleport",
 )

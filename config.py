@@ -49,9 +49,10 @@ class EnvSettings(_Record):
         description="Seconds that somebody may stand on a lane while one of its ways on is red; "
         "then a policy must choose a phase that lets it go.",
     )
-    keep_clear: Literal["on", "off"] = Field(
-        "on",
-        description="Whether a policy must keep a phase while somebody whom it lets go is held up inside the junction.",
+    max_hold: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds that a policy must keep green at most for who is held up inside a junction; 0: never.",
     )
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."

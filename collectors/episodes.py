@@ -32,7 +32,7 @@ class Conditions:
     yellow_time: float = 3.0
     min_green: float = 5.0
     max_red: float = 120.0
-    keep_clear: str = "on"
+    max_hold: float = 60.0
     episode_seconds: float | None = None
     time_to_teleport: float = -1.0
     demand_scale: str = "1"
@@ -41,8 +41,8 @@ class Conditions:
     def __str__(self) -> str:
         return (
             f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
-            f"{self.min_green:g} s of green at least; a policy gives a turn to who has stood at red for "
-            f"{self.max_red:g} s{', keeps junctions clear' if self.keep_clear == 'on' else ''}"
+            f"{self.min_green:g} s of green at least; policies: a turn after {self.max_red:g} s of red, green for "
+            f"up to {self.max_hold:g} s for who is held up inside"
         )
 
     @property
@@ -132,7 +132,7 @@ def _drive(
         conditions.yellow_time,
         conditions.min_green,
         conditions.max_red,
-        conditions.keep_clear == "on",
+        conditions.max_hold,
     )
     session.reset(seed)
     controller.begin(session, task, seed)

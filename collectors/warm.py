@@ -34,11 +34,11 @@ def warm_up() -> None:
         approach_stop=np.zeros(1, np.int32),
         lane_signal=np.zeros(1, np.int32),
         neighbours=np.zeros((0, 2), np.int32),
-        inside=np.zeros((0, 3), np.int32),
+        inside=np.zeros((0, 2), np.int32),
         inside_start=np.zeros(0, np.float32),
     )
     vehicles, lanes, _ = decode_vehicles(b"", 0, 0, LaneIndex(network.lane_ids))
-    task = SignalControl(network, yellow_time=0.0, min_green=0.0, max_red=1.0, keep_clear=True)
+    task = SignalControl(network, yellow_time=0.0, min_green=0.0, max_red=1.0, max_hold=0.0)
     snapshot = Snapshot(0.0, vehicles, lanes)
     task.rewards(snapshot)
     actor = Actor(Topology.of(network), PolicyShape(hidden=1), radius=1.0)

@@ -26,7 +26,7 @@ class SignalsEnv(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
     ``departure_jitter=30.0`` among them: a seed then also decides how many vehicles come, and when.
 
     - Action: the wanted green phase of each signal, int64 [S]. Yellow and minimum green are kept by the env,
-      whatever is asked; other rules (``max_red``, ``keep_clear``) are in ``info["action_mask"]`` only.
+      whatever is asked; other rules (``max_red``, ``max_hold``) are in ``info["action_mask"]`` only.
     - Observation, with P the green phases of all signals together: ``vehicles`` float32 [V, 9] (x m, y m, speed m/s,
       acceleration m/s², angle °, position on the lane m, waiting time s, controlled, lane index in the network),
       ``phases`` float32 [P, 5] (is shown, s it has been shown, may be chosen, vehicles and standing vehicles on the

@@ -10,6 +10,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Network:
     approach_stop: NDArray[np.int32]  # [J] into phase_lanes: the stop line that it is the distance to
     lane_signal: NDArray[np.int32]  # [L] the signal that a lane leads to, the nearest of several; -1 where none
     neighbours: NDArray[np.int32]  # [M, 2] (from, to): signals that vehicles reach one after the other
-    inside: NDArray[np.int32]  # [I, 3] (lane, lane before, lane behind): lanes inside junctions, and of which way on
+    inside: NDArray[np.int32]  # [I, 2] (lane, way on): lanes inside junctions, and the row of ``ways`` they belong to
     inside_start: NDArray[np.float32]  # [I] m from the stop line to the beginning of that lane
 
     @property
@@ -94,16 +95,16 @@ class Network:
         """Green phases of all controllable signals together."""
         return int(self.phase_start[-1])
 
-    @property
+    @cached_property
     def movements(self) -> NDArray[np.int64]:
         """All (phase, lane before, lane behind) that green phases let go, [K, 3]."""
         pairs = enumerate(pairs for signal in self.signals for pairs in signal.movements)
         rows = [(phase, before, behind) for phase, own in pairs for before, behind in own]
         return np.array(rows, np.int64).reshape(-1, 3)
 
-    @property
+    @cached_property
     def ways(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The ways on over stop lines, (lane before, lane behind) [W, 2], each once; and that of each movement, [K]."""
+        """The ways on over stop lines, (lane before, lane behind) [W, 2] in order; and that of each movement, [K]."""
         ways, of_movement = np.unique(self.movements[:, 1:], axis=0, return_inverse=True)
         return ways, of_movement.reshape(-1)  # NumPy 2.0.0 gives it another shape
 
@@ -231,20 +232,22 @@ def _inside(
     lane_ids: Sequence[str],
     length: NDArray[np.floating],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Rows (lane, lane before, lane behind) of the lanes inside junctions, and how far behind the stop line they begin.
+    """Rows (lane, way on) of the lanes inside junctions, and how far past the stop line they begin.
 
     A way on that waits for others in the middle of a junction, as one to the left does, has two lanes there.
     """
     rows, starts = [], []
-    for before, behind in sorted({pair for s in signals for pairs in s.movements for pair in pairs}):
+    ways = sorted({pair for signal in signals for pairs in signal.movements for pair in pairs})
+    for way, (before, behind) in enumerate(ways):
         for first in following[before]:
             lanes = [first]
-            while not is_road(lane_ids[lanes[-1]]) and following[lanes[-1]]:
+            # Those on foot may walk in circles.
+            while not is_road(lane_ids[lanes[-1]]) and set(following[lanes[-1]][:1]) - set(lanes):
                 lanes.append(following[lanes[-1]][0])
             if lanes.pop() == behind:
-                rows += [(lane, before, behind) for lane in lanes]
+                rows += [(lane, way) for lane in lanes]
                 starts += np.cumsum([0.0, *length[lanes[:-1]]]).tolist() if lanes else []
-    return np.array(rows, np.int32).reshape(-1, 3), np.array(starts, np.float32)
+    return np.array(rows, np.int32).reshape(-1, 2), np.array(starts, np.float32)
 
 
 def _going(green: str, links: Sequence[Any]) -> Iterator[Any]:

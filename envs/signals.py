@@ -13,6 +13,7 @@ from envs.network import Network
 from envs.programs import SwitchingProgram, switching_program
 from envs.session import LANE_POSITION, SPEED, WAITING, PhaseCommand, Snapshot
 
+_CREEPING = 2.0  # m/s: who turns, and is slower, waits for others or is about to
 _BRAKING, _REACTION = 4.5, 1.0  # m/s² and s, of SUMO's passenger cars
 HALTING = 0.1  # m/s: slower counts as standing in a queue, as in SUMO
 REWARDS = ("queue", "waiting", "waiting-difference", "delay", "pressure")
@@ -51,10 +52,12 @@ class SignalControl:
     one of its ways on has been red for so long, these are the phases that let such a way go, until one is shown. Green
     counts from the command on, its yellow included, and also where it has to yield.
 
-    ``keep_clear`` is for these agents, too: where somebody has passed the stop line and is held up there by somebody
-    who stands and goes another way, as to the left, the phases that let both go are the ones that are ``allowed``,
-    unless ``max_red`` says otherwise. The former would come to move again in the next phase, across its traffic, and
-    the two may block one another for ever.
+    ``max_hold`` (s) is for these agents, too: where somebody has passed the stop line, or is too close to stop before
+    it, and is held up by somebody from the same lane who goes another way, as to the left, and creeps (slower than 2
+    m/s) or stands inside the junction, for less than that, the phases that let go all ways on from that lane that are
+    green now are the ones that are ``allowed``, unless ``max_red`` says otherwise. In another phase the former would
+    come to move across the way of its first vehicles, and all of these may block one another for ever. 0: nobody is
+    waited for.
 
     Rewards are per signal, measured at the end of the decision on the lanes that approach it
     (``Network.lane_signal``), and at most 0 but for the third:
@@ -78,7 +81,7 @@ class SignalControl:
         yellow_time: float,
         min_green: float,
         max_red: float,
-        keep_clear: bool,
+        max_hold: float,
         reward: str = "delay",
         patience: float = 120.0,
     ) -> None:
@@ -89,7 +92,7 @@ class SignalControl:
         self.min_green = min_green
         self._free_after = min_green - _TINY  # s of green
         self._overdue_after = max_red - _TINY  # s of red
-        self.keep_clear = keep_clear
+        self._max_hold = max_hold
         self._reward = reward
         self._patience = patience
         self._programs = [switching_program(signal.greens, yellow_time) for signal in network.signals]
@@ -108,9 +111,8 @@ class SignalControl:
         self._ways = [of_movement[phases == phase] for phase in range(network.num_phases)]  # the same, for each phase
         # Of each lane inside a junction: its way on, -1 elsewhere, and m from the stop line to its beginning. Lane -1
         # (off the network) finds the last entry.
-        number = {way: w for w, way in enumerate(map(tuple, ways.tolist()))}
         self._inside_way = np.full(len(network.lane_ids) + 1, -1)
-        self._inside_way[network.inside[:, 0]] = [number[way] for way in map(tuple, network.inside[:, 1:].tolist())]
+        self._inside_way[network.inside[:, 0]] = network.inside[:, 1]
         self._inside_start = np.zeros(len(network.lane_ids) + 1, np.float32)
         self._inside_start[network.inside[:, 0]] = network.inside_start
         self._counts = np.diff(network.phase_start)
@@ -183,20 +185,20 @@ class SignalControl:
             len(network.lane_ids),
             self._overdue_after,
         )
-        if self.keep_clear:
-            _hold(
-                allowed,
-                snapshot.vehicles,
-                snapshot.lanes,
-                self._shown,
-                network.phase_start,
-                self._phase_ways,
-                self._way_lane,
-                self._way_signal,
-                self._inside_way,
-                self._inside_start,
-                network.lane_length,
-            )
+        _hold(
+            allowed,
+            snapshot.vehicles,
+            snapshot.lanes,
+            self._shown,
+            network.phase_start,
+            self._phase_ways,
+            self._way_lane,
+            self._way_signal,
+            self._inside_way,
+            self._inside_start,
+            network.lane_length,
+            self._max_hold,
+        )
         return Frame(snapshot.time, snapshot.vehicles, snapshot.lanes, self._shown.copy(), elapsed, allowed)
 
     def rewards(self, snapshot: Snapshot) -> NDArray[np.float32]:
@@ -316,12 +318,13 @@ def _hold(  # type: ignore[no-untyped-def]
     inside_way,
     inside_start,
     lane_length,
+    max_hold,
 ):
     """Of the phases that are ``allowed`` [P], leave those that let go who is held up inside, where a signal has such.
 
     ``phase_ways`` [K, 2] are (phase, way on), ``way_lane`` and ``way_signal`` [W] the lane before each way and its
     signal; ``inside_way`` and ``inside_start`` [L + 1] the way that each lane inside a junction belongs to, and how far
-    behind the stop line it begins (m); ``lane_length`` [L] m.
+    past the stop line it begins (m); ``lane_length`` [L] m; ``max_hold`` s.
     """
     num_lanes = len(lane_length)
     green = np.zeros(len(way_lane), np.bool_)
@@ -331,11 +334,12 @@ def _hold(  # type: ignore[no-untyped-def]
     ways_on = np.zeros(num_lanes, np.int64)  # that are green
     for way in range(len(green)):
         ways_on[way_lane[way]] += green[way]
-    front = np.zeros(num_lanes)  # m behind each stop line, of the first one who stands inside while it is green
+    front = np.zeros(num_lanes)  # m past each stop line, of the first one who creeps inside while it is green
     blocking = np.full(num_lanes, -1)  # the way of that one
     for v in range(len(lanes)):
         way = inside_way[lanes[v]]
-        if way >= 0 and green[way] and vehicles[v, SPEED] < HALTING:
+        creeps = vehicles[v, SPEED] < _CREEPING and vehicles[v, WAITING] < max_hold
+        if way >= 0 and green[way] and creeps:
             before, place = way_lane[way], inside_start[lanes[v]] + vehicles[v, LANE_POSITION]
             if place > front[before]:
                 front[before], blocking[before] = place, way

@@ -40,13 +40,13 @@ class Simulation:
     """An env for signal control with its decision split in two, ``send`` and ``receive``.
 
     Several simulations in one process then run side by side: send to all, receive from all. Times in s:
-    ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``, ``max_red``, and ``keep_clear`` "on" or
-    "off" (``envs.signals.SignalControl``); ``episode_seconds`` cuts the scenario's own time window;
-    ``time_to_teleport`` -1 for never; ``step_limit`` and ``start_limit`` in real s that SUMO may take to answer and to
-    load the scenario. Each episode draws from its seed by which factor it has more
-    vehicles, from ``demand_scale`` ("0.8:1.2", or a single one), and how much later each of these departs, up to
-    ``departure_jitter``. With ``gridlock`` "ends" an episode is over as soon as it is gridlocked (``envs.jams``): what
-    is left of it would take long and teach nothing; with "stays" it lasts until its time is over.
+    ``decision_interval`` between two decisions, ``yellow_time``, ``min_green``, ``max_red``, ``max_hold`` (see
+    ``envs.signals.SignalControl``); ``episode_seconds`` cuts the scenario's own time window; ``time_to_teleport`` -1
+    for never; ``step_limit`` and ``start_limit`` in real s that SUMO may take to answer and to load the scenario. Each
+    episode draws from its seed by which factor it has more vehicles, from ``demand_scale`` ("0.8:1.2", or a single
+    one), and how much later each of these departs, up to ``departure_jitter``. With ``gridlock`` "ends" an episode is
+    over as soon as it is gridlocked (``envs.jams``): what is left of it would take long and teach nothing; with "stays"
+    it lasts until its time is over.
 
     Raises ``ScenarioError`` for a network with no signal to control, ``SumoError`` when SUMO fails, and ``ValueError``
     for a scale, a jitter or a ``gridlock`` that cannot be.
@@ -61,7 +61,7 @@ class Simulation:
         yellow_time: float = 3.0,
         min_green: float = 5.0,
         max_red: float = 120.0,
-        keep_clear: str = "on",
+        max_hold: float = 60.0,
         reward: str = "delay",
         episode_seconds: float | None = None,
         time_to_teleport: float = -1.0,
@@ -86,7 +86,7 @@ class Simulation:
         if not self.network.signals:
             self.close()
             raise ScenarioError(no_signals(scenario, self.network))
-        self.task = SignalControl(self.network, yellow_time, min_green, max_red, keep_clear == "on", reward)
+        self.task = SignalControl(self.network, yellow_time, min_green, max_red, max_hold, reward)
         self._jams = JamWatch(self.network)
         self._ends_early = gridlock == "ends"
 

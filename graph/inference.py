@@ -18,7 +18,7 @@ from graph.shape import PolicyShape, parameter_shapes
 
 # Compiled in: numba keeps what it has compiled until this very file changes.
 assert (ALLOWED, len(VEHICLE_EDGE_FEATURES), len(PHASE_EDGE_FEATURES)) == (5, 4, 6)
-assert (POLICY_VEHICLE_COLUMNS, SHARES) == ((2, 3, 6, 7, 8), [4, 5])
+assert ((2, 3, 6, 7, 8), slice(4, 6)) == (POLICY_VEHICLE_COLUMNS, SHARES)
 
 
 class ActingPolicy:
@@ -161,7 +161,7 @@ def _log_probs(  # type: ignore[no-untyped-def]
     for n in range(frames):
         for k in range(phase_edge_offsets[n], phase_edge_offsets[n + 1]):
             phase, vehicle = phase_offsets[n] + phase_edges[k, 1], vehicle_offsets[n] + phase_edges[k, 0]
-            _queue(demand, phase, said, vehicle, phase_edge_features, k, edge)
+            _demand(demand, phase, said, vehicle, phase_edge_features, k, edge)
     demand *= np.float32(0.1)
     matrix, bias, at = _layer(weights, at, hidden, hidden)
     demand = _linear(demand, matrix, bias)
@@ -201,7 +201,7 @@ def _hear(heard, target, said, source, features, e, edge):  # type: ignore[no-un
 
 
 @compiled
-def _queue(demand, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
+def _demand(demand, target, said, source, features, e, edge):  # type: ignore[no-untyped-def]
     """Add to row ``target`` of ``demand`` what a vehicle says to a phase, by the share of its ways on that it opens."""
     a, b, c, d, f, g = features[e, 0], features[e, 1], features[e, 2], features[e, 3], features[e, 4], features[e, 5]
     for o in range(said.shape[1]):

@@ -31,7 +31,7 @@ ALLOWED = PHASE_FEATURES.index("allowed")
 # A vehicle as a phase that would let it go sees it; of the ways on from the stop line, the shares that the phase gives
 # priority, and that have to yield.
 PHASE_EDGE_FEATURES = ("distance", "arrival", "waiting", "lane", "protected", "permissive")
-SHARES = [PHASE_EDGE_FEATURES.index(name) for name in ("protected", "permissive")]
+SHARES = slice(PHASE_EDGE_FEATURES.index("protected"), PHASE_EDGE_FEATURES.index("permissive") + 1)
 TIME_FEATURES = ("sin", "cos")  # of the time of day; no policy looks at it, as it tells one map from another, too
 
 LANES = 4.0  # the unit of lane indices and of numbers of lanes

@@ -15,7 +15,7 @@ from graph.ragged import each_row
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GraphTensors:
-    """The graphs of frames as one disconnected graph, without what no policy looks at: the time of day.
+    """The graphs of frames as one disconnected graph, without the time of day, which no policy looks at.
 
     Columns of the feature tensors are named in ``graph.schema``; indices are int64 and count over the whole batch.
     """

@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no log barrier": ("--exploration", "0"),
     "returns traced to the end": ("--trace", "1"),
     "no limit on red": ("--max-red", "1e9"),
-    "junctions not kept clear": ("--keep-clear", "off"),
+    "junctions not kept clear": ("--max-hold", "0"),
     "gridlocked episodes stay": ("--gridlock", "stays"),
     "no jitter of departures": ("--departure-jitter", "0"),
     "demand 0.8 to 1.2 times": ("--demand-scale", "0.8:1.2"),

@@ -45,7 +45,7 @@ class Court:
     def judge_checkpoint(self, path: Path) -> Row:
         """What is known of the policy in a checkpoint, which takes the likeliest phase under its own rules."""
         trained = read_policy(path)
-        conditions = replace(CONDITIONS, **{name: trained.env[name] for name in ("max_red", "keep_clear")})
+        conditions = replace(CONDITIONS, **{name: trained.env[name] for name in ("max_red", "max_hold")})
         return self._judge(Policy.of("policy", trained.model, trained.radius), conditions)
 
     def _judge(self, controller: str | Policy, conditions: Conditions) -> Row:

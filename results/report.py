@@ -21,16 +21,17 @@ _INTRODUCTION = f"""
 episode of it in [measured/results](measured/results). Each part is a script of its own that prints JSON:
 `python -m results.learning --help`. Runs are what `python train_rl.py --scenario S --num-envs 4` is, for as long as it
 says, with the one default profile for all maps; those under "What matters" differ in what is said there. Step size,
-features, reuse, averaging and `--trace` were chosen on cologne1 and cologne8, the bound of values and the log barrier
-on ingolstadt21, what a policy does not look at, shares of ways and `--max-red` by what policies of cologne1 and grid4x4
-do on cologne8, cologne3 and ingolstadt7, in part by looking at the very episodes of this page.
+features, reuse, averaging and `--trace` were chosen on cologne1 and cologne8, `--max-hold` on cologne1, the bound of
+values and the log barrier on ingolstadt21; what a policy does not look at, shares of ways and `--max-red` by what
+policies of cologne1 and grid4x4 do on cologne8, cologne3 and ingolstadt7. All of it in part by looking at the very
+episodes of this page.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
 phase of a policy, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that
 entered; the full delay also counts those that never entered. In RESCO's scenarios a seed changes how people drive, not
 who departs when. A policy gives a turn to who has stood at red for {CONDITIONS.max_red:g} s and keeps green for who is
-held up inside a junction (`--max-red`, `--keep-clear`); classical controllers are what their sources say, without both.
+held up inside a junction (`--max-red`, `--max-hold`); classical controllers are what their sources say, without both.
 Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on cologne1 5 s.
 `max-pressure`, `max-wave` and `sotl` see, as in their papers, only the roads that end at a signal; a policy sees
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import signal
@@ -17,18 +18,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from collectors import side_by_side
+from collectors import episodes, side_by_side
 from collectors.episodes import Conditions, run_episode
 from collectors.errors import EvaluationError
 from collectors.evaluation import evaluate, record
 from collectors.measures import Episode
 from collectors.policies import Policy
+from envs import simulation
 from envs.controllers import CLASSICAL, FixedTime
 from envs.errors import ScenarioError
 from envs.recording import Lens
 from envs.scenarios import find
 from envs.session import Session
 from envs.signals import Frame, SignalControl
+from envs.simulation import Simulation
 from graph.policy import SignalPolicy
 from graph.shape import PolicyShape
 from tests.support.plans import single
@@ -86,22 +89,36 @@ class Stubborn(FixedTime):
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
         session.install(task.programs)
         self._keep = np.zeros(task.num_signals, np.int64)
-        self.keep_clear = task.keep_clear
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         self.free &= bool(frame.allowed.all())
         return self._keep
 
 
-@pytest.mark.parametrize(("max_red", "free", "keep_clear"), [(20.0, False, "off"), (1e9, True, "on")])
-def test_what_policies_may_not_choose_reaches_the_controller(
-    monkeypatch: pytest.MonkeyPatch, max_red: float, free: bool, keep_clear: str
-) -> None:
+@pytest.mark.parametrize(("max_red", "free"), [(20.0, False), (1e9, True)])
+def test_the_limit_on_red_reaches_the_controller(monkeypatch: pytest.MonkeyPatch, max_red: float, free: bool) -> None:
     stubborn = Stubborn()
     monkeypatch.setitem(CLASSICAL, "stubborn", lambda: stubborn)
-    conditions = Conditions(max_red=max_red, keep_clear=keep_clear, episode_seconds=300.0)
-    run_episode(*single(), "stubborn", 1, conditions)
-    assert (stubborn.free, stubborn.keep_clear) == (free, keep_clear == "on")
+    run_episode(*single(), "stubborn", 1, Conditions(max_red=max_red, episode_seconds=300.0))
+    assert stubborn.free == free
+
+
+def test_what_policies_may_not_choose_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Noted(SignalControl):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            known = inspect.signature(SignalControl).bind(*arguments, **named).arguments
+            asked.append((known["yellow_time"], known["min_green"], known["max_red"], known["max_hold"]))
+
+    for module in (simulation, episodes):
+        monkeypatch.setattr(module, "SignalControl", Noted)
+    limits = {"yellow_time": 2.0, "min_green": 6.0, "max_red": 70.0, "max_hold": 30.0}
+    run_episode(*single(), "fixed", 1, Conditions(**limits, episode_seconds=60.0))
+    scenario, network = single()
+    Simulation(scenario, network=network, **limits).close()
+    assert asked == [tuple(limits.values())] * 2
 
 
 def test_figures_are_what_the_vehicles_themselves_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.support.plans import Rig, make_plan
 build = sys.modules["graph.build"]  # the package has a function of the module's name
 kernels = [
     codec._decode, codec._fill, signals._sum_by_signal, signals._since, signals._to_command,
+    signals._give_turns, signals._hold,
     build._build, inference._log_probs, inference.choose,
 ]
 warm.warm_up()
@@ -38,7 +39,7 @@ def test_collecting_and_learning_compile_nothing_else(num_envs: int) -> None:
     command = [sys.executable, "-c", PROGRAM, str(num_envs)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == f"{[1] * 8} {[1] * 8}"
+    assert run.stdout.strip() == f"{[1] * 10} {[1] * 10}"
 
 
 def test_torch_is_not_loaded_by_those_who_only_collect() -> None:

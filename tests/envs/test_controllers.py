@@ -42,7 +42,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 def begin(controller: Controller, session: Session, seed: int = 1) -> SignalControl:
-    task = SignalControl(session.network, yellow_time=3.0, min_green=5.0, max_red=120.0, keep_clear=True)
+    task = SignalControl(session.network, yellow_time=3.0, min_green=5.0, max_red=120.0, max_hold=60.0)
     session.reset(seed)
     controller.begin(session, task, seed)
     task.begin(session.scenario.begin)
@@ -298,7 +298,7 @@ def crossing(movements: tuple[tuple[tuple[int, int], ...], ...]) -> Network:
         fixed_signals=(),
         phase_start=np.array([0, len(movements)], np.int32),
         phase_signal=np.zeros(len(movements), np.int32),
-        inside=np.zeros((0, 3), np.int32),
+        inside=np.zeros((0, 2), np.int32),
         inside_start=np.zeros(0, np.float32),
         phase_lanes=np.array([(p, lane) for p, lanes in enumerate(served) for lane in lanes], np.int32),
         phase_lane_shares=np.tile(np.array([1.0, 0.0], np.float32), (sum(map(len, served)), 1)),

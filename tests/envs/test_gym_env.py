@@ -160,7 +160,7 @@ def test_the_delay_of_a_whole_episode_counts_those_under_way() -> None:
         simulation.close()
     with tempfile.TemporaryFile() as file:
         session = open_session(scenario, "traci", extra_options=trip_options(file))
-        task = SignalControl(session.network, 3.0, 5.0, 120.0, keep_clear=True)
+        task = SignalControl(session.network, 3.0, 5.0, 120.0, max_hold=60.0)
         session.reset(seed=7)
         session.install(task.programs)
         session.send([], 200.0)

@@ -149,7 +149,7 @@ def one_lane(*shares: tuple[float, float]) -> Network:
         approach_stop=phases,
         lane_signal=np.zeros(1, np.int32),
         neighbours=np.zeros((0, 2), np.int32),
-        inside=np.zeros((0, 3), np.int32),
+        inside=np.zeros((0, 2), np.int32),
         inside_start=np.zeros(0, np.float32),
     )
 

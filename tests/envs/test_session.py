@@ -401,7 +401,7 @@ def test_crowded_junctions_are_the_same_in_every_process() -> None:
     """SUMO decides by addresses in memory who goes first there."""
     episodes = []
     for _ in range(5):
-        simulation = Simulation(find("resco:cologne1"), max_red=1e9, keep_clear="off")
+        simulation = Simulation(find("resco:cologne1"), max_red=1e9, max_hold=0.0)
         try:
             simulation.reset(2)
             random, outcome, vehicles = np.random.default_rng(1), None, []

@@ -65,7 +65,7 @@ def slow_reward(reward: str, network: Network, snapshot: Snapshot, before: Snaps
 @pytest.mark.parametrize("name", ["single", "grid4x4", "resco:cologne8", "resco:ingolstadt7"])
 def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) -> None:
     random = np.random.default_rng(1)
-    task = SignalControl(network(name), 3, 5, 120, True, reward, patience=120)
+    task = SignalControl(network(name), 3, 5, 120, 60, reward, patience=120)
     task.rewards(made_up(network(name), 50, random))
     task.begin(0.0)
     snapshot = made_up(network(name), 0, random)
@@ -85,19 +85,19 @@ def test_rewards_and_costs_are_what_a_slow_loop_gives(name: str, reward: str) ->
 
 def test_an_unknown_reward_says_which_there_are() -> None:
     with pytest.raises(ValueError, match=rf"^reward 'speed': must be one of {', '.join(REWARDS)}$"):
-        SignalControl(network("single"), 3, 5, 120, True, "speed")
+        SignalControl(network("single"), 3, 5, 120, 60, "speed")
 
 
 @pytest.mark.parametrize("phase", [-1, 4])
 def test_a_phase_that_a_signal_does_not_have_is_named(phase: int) -> None:
     with pytest.raises(ValueError, match=rf"^signal A0: phase {phase}, must be 0 to 3$"):
-        SignalControl(network("single"), 3, 5, 120, True).commands([phase], 0)
+        SignalControl(network("single"), 3, 5, 120, 60).commands([phase], 0)
 
 
 @pytest.mark.parametrize("actions", [[], [0, 0], [[0]], 0])
 def test_another_number_of_actions_than_signals_is_refused(actions: list[int]) -> None:
     with pytest.raises(ValueError, match=r"must be one for each of the 1 signals$"):
-        SignalControl(network("single"), 3, 5, 120, True).commands(actions, 0)
+        SignalControl(network("single"), 3, 5, 120, 60).commands(actions, 0)
 
 
 def at(time: float) -> Snapshot:
@@ -105,7 +105,7 @@ def at(time: float) -> Snapshot:
 
 
 def test_the_frame_says_what_is_shown_since_when_and_what_may_be_chosen() -> None:
-    task = SignalControl(network("single"), yellow_time=3, min_green=5, max_red=120, keep_clear=True)
+    task = SignalControl(network("single"), yellow_time=3, min_green=5, max_red=120, max_hold=60.0)
     task.begin(100)
     frame = task.frame(at(100))
     assert (frame.shown.tolist(), frame.elapsed.tolist(), frame.allowed.tolist()) == ([0], [5], [True] * 4)
@@ -126,7 +126,7 @@ def standing_on(lane: int, waiting: float, time: float) -> Snapshot:
 
 def test_who_stands_at_red_for_too_long_has_a_turn() -> None:
     single = network("single")
-    task = SignalControl(single, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
+    task = SignalControl(single, yellow_time=3, min_green=5, max_red=60, max_hold=60.0)
     task.begin(100)
     phases = {phase: set(single.phase_lanes[single.phase_lanes[:, 0] == phase, 1].tolist()) for phase in range(4)}
     lane = min(phases[2] - phases[0])
@@ -149,7 +149,7 @@ def test_a_phase_for_some_of_a_lane_is_no_turn_for_all_of_it() -> None:
     movements = place.signals[number].movements
     assert set(movements[left]) < set(movements[all_ways])
     lane = movements[left][0][0]
-    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
+    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, max_hold=60.0)
     task.begin(0)
     task.frame(at(0))
     wanted = np.zeros(task.num_signals, np.int64)
@@ -179,8 +179,8 @@ def within(place: Network, *vehicles: tuple[str, float, float], time: float = 10
     [
         ([("_3_0", 8.5, 0.0), ("_1_1", 1.1, 4.4)], [False, False, True, False]),
         ([("_3_0", 8.5, 0.0)], [True] * 4),  # holds nobody up
-        ([("_3_0", 8.5, 2.0), ("_1_1", 1.1, 0.0)], [True] * 4),  # moves
-        ([("_3_0", 8.5, 0.0), ("_1_1", 9.0, 0.1)], [True] * 4),  # is behind the other one
+        ([("_3_0", 8.5, 2.0), ("_1_1", 1.1, 2.0)], [True] * 4),  # moves
+        ([("_3_0", 8.5, 1.9), ("_1_1", 9.0, 2.0)], [True] * 4),  # is behind the other one
         ([("_3_0", 8.5, 0.0), ("_3_0", 1.1, 0.0)], [True] * 4),  # both go the same way
         ([("_3_0", 8.5, 0.0), ("_11_1", 1.1, 4.4)], [True] * 4),  # come from different roads
         ([("_20_0", 1.0, 0.0), ("_1_1", 9.0, 4.4)], [False, False, True, False]),  # on the second lane of its way
@@ -193,17 +193,72 @@ def test_who_is_held_up_inside_a_junction_keeps_green(
     vehicles: list[tuple[str, float, float]], allowed: list[bool]
 ) -> None:
     place = network("resco:cologne1")
-    for keep_clear in (True, False):
-        task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=keep_clear)
+    for max_hold in (60.0, 0.0):
+        task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, max_hold=max_hold)
         task.begin(80)
         task.commands([2], 80)
         found = task.frame(within(place, *vehicles)).allowed.tolist()
-        assert found == (allowed if keep_clear else [True] * 4)
+        assert found == (allowed if max_hold else [True] * 4)
+
+
+def slow_hold(place: Network, shown: list[int], snapshot: Snapshot, max_hold: float) -> list[bool]:
+    """Which phases may be chosen, as far as somebody is held up inside a junction."""
+    of_lane = {
+        lane: (tuple(place.ways[0][way].tolist()), m)
+        for (lane, way), m in zip(place.inside, place.inside_start, strict=True)
+    }
+    inside, before = [], []
+    for vehicle, lane in zip(snapshot.vehicles.astype(float), snapshot.lanes.tolist(), strict=True):
+        if lane in of_lane:
+            way, start = of_lane[lane]
+            inside.append((start + vehicle[LANE_POSITION], way, vehicle[SPEED] < 2.0 and vehicle[WAITING] < max_hold))
+        else:
+            to_stop = vehicle[SPEED] + vehicle[SPEED] ** 2 / 9.0
+            before.append((lane, place.lane_length[lane] - vehicle[LANE_POSITION] < to_stop))
+    allowed = []
+    for signal, phase in zip(place.signals, shown, strict=True):
+        needed: set[tuple[int, int]] = set()
+        for lane in {lane for lane, _ in signal.movements[phase]}:
+            green = {way for way in signal.movements[phase] if way[0] == lane}
+            standing = [(place_, way) for place_, way, stands in inside if stands and way in green]
+            if not standing:
+                continue
+            front, blocking = max(standing)
+            others = [place_ for place_, way, _ in inside if way[0] == lane and way != blocking]
+            coming = len(green) > 1 and any(too_close for other, too_close in before if other == lane)
+            if coming or any(place_ < front for place_ in others):
+                needed |= green
+        fitting = [needed <= set(movements) for movements in signal.movements]
+        allowed += fitting if any(fitting) else [True] * len(fitting)
+    return allowed
+
+
+@pytest.mark.parametrize("name", ["resco:cologne1", "resco:cologne8", "resco:ingolstadt7"])
+def test_phases_that_hold_are_what_a_slow_loop_gives(name: str) -> None:
+    place, random = network(name), np.random.default_rng(3)
+    counts = np.diff(place.phase_start)
+    lanes = np.concatenate([place.inside[:, 0], place.ways[0][:, 0], [-1]])
+    restricted = 0
+    for _ in range(200):
+        task = SignalControl(place, yellow_time=3, min_green=5, max_red=1e9, max_hold=60.0)
+        task.begin(0)
+        shown = random.integers(counts)
+        task.commands(shown, 0)
+        snapshot = made_up(place, 12 * len(place.signals), random)
+        snapshot = Snapshot(20.0, snapshot.vehicles, random.choice(lanes, len(snapshot.lanes)).astype(np.int32))
+        snapshot.vehicles[:, WAITING] /= 3
+        snapshot.vehicles[:, LANE_POSITION] = (
+            random.uniform(0, 1, len(snapshot.lanes)) * place.lane_length[snapshot.lanes]
+        )
+        found = task.frame(snapshot).allowed.tolist()
+        assert found == slow_hold(place, shown.tolist(), snapshot, 60.0)
+        restricted += not all(found)
+    assert restricted > 20
 
 
 def test_who_has_been_at_red_for_too_long_comes_before_who_is_held_up() -> None:
     place = network("resco:cologne1")
-    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, keep_clear=True)
+    task = SignalControl(place, yellow_time=3, min_green=5, max_red=60, max_hold=60.0)
     task.begin(0)
     task.commands([2], 0)
     held = within(place, ("_3_0", 8.5, 0.0), ("_1_1", 1.1, 4.4), ("23429231#1_0", 5.0, 0.0))
@@ -217,13 +272,13 @@ def test_lanes_inside_junctions_are_those_of_the_ways_over_stop_lines(name: str)
     try:
         place, client = session.network, session.client
         first, second = Counter[tuple[str, str, str]](), 0
-        for (lane, before, behind), start in zip(place.inside.tolist(), place.inside_start.tolist(), strict=True):
+        for (lane, way), start in zip(place.inside.tolist(), place.inside_start.tolist(), strict=True):
+            before, behind = place.ways[0][way]
             if start == 0.0:
                 first[place.lane_ids[before], place.lane_ids[behind], place.lane_ids[lane]] += 1
                 continue
             second += 1
-            ways = place.inside[:, 1:].tolist()
-            (previous,) = place.inside[[way == [before, behind] for way in ways], 0][:-1].tolist()
+            (previous,) = place.inside[place.inside[:, 1] == way, 0][:-1].tolist()
             assert start == pytest.approx(client.lane.getLength(place.lane_ids[previous]))
             assert [link[4] for link in client.lane.getLinks(place.lane_ids[previous])] == [place.lane_ids[lane]]
         green = {(place.lane_ids[a], place.lane_ids[b]) for a, b in place.ways[0].tolist()}

@@ -44,7 +44,7 @@ def make_network(seed: int, signals: int = 3, lanes: int = 14) -> Network:
         approach_stop=generator.integers(0, served.sum(), approached.sum(), np.int32),
         lane_signal=generator.integers(-1, signals, lanes, np.int32),
         neighbours=np.array(neighbours, np.int32).reshape(-1, 2),
-        inside=np.zeros((0, 3), np.int32),
+        inside=np.zeros((0, 2), np.int32),
         inside_start=np.zeros(0, np.float32),
     )
 
