@@ -236,7 +236,8 @@ def _inside(
 
     A way on that waits for others in the middle of a junction, as one to the left does, has two lanes there.
     """
-    rows, starts = [], []
+    rows: list[tuple[int, int]] = []
+    starts: list[float] = []
     ways = sorted({pair for signal in signals for pairs in signal.movements for pair in pairs})
     for way, (before, behind) in enumerate(ways):
         for first in following[before]:

@@ -80,7 +80,7 @@ class Spy(FixedTime):
             self.co2[name] += self._vehicles.getCO2Emission(name)
 
 
-class Stubborn(FixedTime):
+class Stubborn:
     """Never lets go of the first phase of any signal, and notes whether it could have chosen any other."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def test_what_policies_may_not_choose_is_what_was_asked_for(monkeypatch: pytest.
 
     for module in (simulation, episodes):
         monkeypatch.setattr(module, "SignalControl", Noted)
-    limits = {"yellow_time": 2.0, "min_green": 6.0, "max_red": 70.0, "max_hold": 30.0}
+    limits: dict[str, Any] = {"yellow_time": 2.0, "min_green": 6.0, "max_red": 70.0, "max_hold": 30.0}
     run_episode(*single(), "fixed", 1, Conditions(**limits, episode_seconds=60.0))
     scenario, network = single()
     Simulation(scenario, network=network, **limits).close()
