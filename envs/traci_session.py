@@ -42,7 +42,7 @@ _LAST_MOMENTS = 5.0  # s that the kernel has to end a SUMO that was killed
 _MUCH_LONGER = 5.0  # times as long as it has taken so far
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
 _SET_PDEATHSIG = 1  # linux/prctl.h
-_ADDR_NO_RANDOMIZE = 0x0040000  # linux/personality.h
+_ADDR_NO_RANDOMIZE, _AS_IT_IS = 0x0040000, 0xFFFFFFFF  # linux/personality.h; the latter only asks
 _LIBC = ctypes.CDLL(None)
 
 # Bytes of SUMO's answers, at the very least.
@@ -133,7 +133,7 @@ class TraciSession:
         def prepare() -> None:
             # Who goes first in a crowded junction depends on addresses in memory in SUMO 1.28. A container may forbid
             # to fix them, as Docker does by default: then an episode is not always the same.
-            _LIBC.personality(_ADDR_NO_RANDOMIZE)
+            _LIBC.personality(_LIBC.personality(_AS_IT_IS) | _ADDR_NO_RANDOMIZE)
             _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died in between
                 os._exit(1)

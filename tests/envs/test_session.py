@@ -399,19 +399,25 @@ def test_after_many_loads_another_sumo_takes_its_place(monkeypatch: pytest.Monke
 
 def test_crowded_junctions_are_the_same_in_every_process() -> None:
     """SUMO decides by addresses in memory who goes first there."""
-    episodes = []
+    episodes, crowded = [], 0
     for _ in range(5):
         simulation = Simulation(find("resco:cologne1"), max_red=1e9, max_hold=0.0)
         try:
+            (pid,) = simulation.session.pids
+            if not int(Path(f"/proc/{pid}/personality").read_text(), 16) & 0x0040000 and "CI" not in os.environ:
+                pytest.skip("this machine forbids fixed addresses, as Docker does: nothing is promised")
             simulation.reset(2)
             random, outcome, vehicles = np.random.default_rng(1), None, []
             while outcome is None or not outcome.truncated:
                 simulation.send(random.choice([0, 2], 1, p=[0.6, 0.4]))
                 outcome = simulation.receive()
                 vehicles.append(outcome.frame.vehicles)
+                standing = outcome.frame.lanes[outcome.frame.vehicles[:, SPEED] < 0.1]
+                crowded += len(set(standing) & set(simulation.network.inside[:, 0])) > 1
             episodes.append(np.concatenate(vehicles))
         finally:
             simulation.close()
+    assert crowded > 100
     for other in episodes[1:]:
         np.testing.assert_array_equal(other, episodes[0])
 
