@@ -189,7 +189,7 @@ class SignalControl:
             allowed,
             snapshot.vehicles,
             snapshot.lanes,
-            self._shown,
+            self._red_since,
             network.phase_start,
             self._phase_ways,
             self._way_lane,
@@ -310,7 +310,7 @@ def _hold(  # type: ignore[no-untyped-def]
     allowed,
     vehicles,
     lanes,
-    shown,
+    red_since,
     phase_start,
     phase_ways,
     way_lane,
@@ -322,15 +322,12 @@ def _hold(  # type: ignore[no-untyped-def]
 ):
     """Of the phases that are ``allowed`` [P], leave those that let go who is held up inside, where a signal has such.
 
-    ``phase_ways`` [K, 2] are (phase, way on), ``way_lane`` and ``way_signal`` [W] the lane before each way and its
-    signal; ``inside_way`` and ``inside_start`` [L + 1] the way that each lane inside a junction belongs to, and how far
-    past the stop line it begins (m); ``lane_length`` [L] m; ``max_hold`` s.
+    ``red_since`` and ``phase_ways`` as in ``_give_turns``; ``way_lane`` and ``way_signal`` [W] the lane before each way
+    and its signal; ``inside_way`` and ``inside_start`` [L + 1] the way that each lane inside a junction belongs to, and
+    how far past the stop line it begins (m); ``lane_length`` [L] m; ``max_hold`` s.
     """
     num_lanes = len(lane_length)
-    green = np.zeros(len(way_lane), np.bool_)
-    for k in range(len(phase_ways)):
-        phase, way = phase_ways[k]
-        green[way] |= phase == phase_start[way_signal[way]] + shown[way_signal[way]]
+    green = np.isinf(red_since)
     ways_on = np.zeros(num_lanes, np.int64)  # that are green
     for way in range(len(green)):
         ways_on[way_lane[way]] += green[way]
@@ -353,13 +350,14 @@ def _hold(  # type: ignore[no-untyped-def]
             held[lanes[v]] |= lane_length[lanes[v]] - position < speed * (_REACTION + speed / (2.0 * _BRAKING))
     if not held.any():
         return
-    needed, given = np.zeros(len(shown), np.int64), np.zeros(phase_start[-1], np.int64)  # ways
+    signals = len(phase_start) - 1
+    needed, given = np.zeros(signals, np.int64), np.zeros(phase_start[-1], np.int64)  # ways
     for way in range(len(green)):
         needed[way_signal[way]] += green[way] and held[way_lane[way]]
     for k in range(len(phase_ways)):
         phase, way = phase_ways[k]
         given[phase] += green[way] and held[way_lane[way]]
-    for s in range(len(shown)):
+    for s in range(signals):
         own = slice(phase_start[s], phase_start[s + 1])
         fitting = allowed[own] & (given[own] == needed[s])
         if needed[s] and fitting.any():
