@@ -6,13 +6,13 @@ Known to ``train_rl.py`` alone.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from buffers.children import without_main
 from collectors.episodes import Conditions
 from collectors.evaluation import evaluate
 from collectors.measures import Episode
@@ -52,7 +52,10 @@ class ClosingTable:
         )
         for place in places:
             both: list[str | Policy] = [_BASELINE, self._policy]
-            with progress(f"{place.name}: episodes", len(both) * len(self._seeds)) as advance:
+            with (
+                without_main(),  # the run's own program, with torch, would be loaded once per episode
+                progress(f"{place.name}: episodes", len(both) * len(self._seeds)) as advance,
+            ):
                 episodes = evaluate(
                     place.scenario,
                     place.network,
@@ -78,18 +81,12 @@ class ClosingTable:
             write_atomically(path, json.dumps(record, indent=2).encode())
         rows = metrics.read(folder / metrics.FILE_NAME)
         with writing(folder / "report.png") as path:
-            learning_curve(path, rows, self._baseline(), title=f"{', '.join(records)}, run {folder}")
+            learning_curve(path, rows, self._baselines(), title=f"{', '.join(records)}, run {folder}")
         print(f"learning curve: {folder / 'report.png'}; all figures: {folder / 'report.json'}")
 
-    def _baseline(self) -> Summary:
-        """Delay under fixed time; of several scenarios the mean over them, as a run's own ``delay`` is."""
-        by_seed = {
-            seed: [
-                episode.delay
-                for episodes in self._episodes.values()
-                for episode in episodes
-                if (episode.controller, episode.seed) == (_BASELINE, seed)
-            ]
-            for seed in self._seeds
+    def _baselines(self) -> dict[str, Summary]:
+        """Delay under fixed time, by scenario."""
+        return {
+            name: Summary.of(episode.delay for episode in episodes if episode.controller == _BASELINE)
+            for name, episodes in self._episodes.items()
         }
-        return Summary.of(statistics.fmean(delays) for delays in by_seed.values())

@@ -52,7 +52,8 @@ class EnvSettings(_Record):
     max_hold: float = Field(
         60.0,
         ge=0,
-        description="Seconds that a policy must keep green at most for who is held up inside a junction; 0: never.",
+        description="A policy must keep green for who is held up inside a junction by somebody who has stood there for "
+        "fewer seconds than this; 0: never.",
     )
     episode_seconds: float | None = Field(
         None, gt=0, description="Simulated seconds of one episode; none: the scenario's own window."

@@ -210,11 +210,11 @@ def draw_curves(options: argparse.Namespace, episodes: Sequence[Episode]) -> Non
         ]
         for runs in options.curves
     }
-    name, own = next(iter(by_controller(episodes).items()), ("", []))
-    baseline = Summary.of(episode.delay for episode in own) if own else None
+    first = list(by_controller(episodes).items())[:1]
+    baselines = {name: Summary.of(episode.delay for episode in own) for name, own in first}
     path = make_folder("--out", options.out) / "learning-curves.png"
     with writing("--out", path):
-        learning_curves(path, groups, baseline, f"Learning on {' and '.join(sorted(scenarios))}", name)
+        learning_curves(path, groups, baselines, f"Learning on {' and '.join(sorted(scenarios))}")
     if not options.json:
         print(path)
 

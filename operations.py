@@ -26,6 +26,7 @@ from config import Settings, SettingsError
 from dashboard import Dashboard, parse_address
 from graph import Batches
 from learner.stopping import StopRequest
+from learner.update import Learner
 from learner.world import World
 from machine import (
     Level,
@@ -102,6 +103,7 @@ class MemoryKeeper:
         guard: MemoryGuard,
         pool: Pool,
         batches: Batches,
+        learner: Learner,
         on_cuda: bool,
         say: Callable[[str], None],
         patience: float = _MEMORY_PATIENCE,
@@ -109,6 +111,7 @@ class MemoryKeeper:
         self._guard = guard
         self._pool = pool
         self._batches = batches
+        self._learner = learner
         self._on_cuda = on_cuda
         self._say = say
         self._patience = patience
@@ -134,6 +137,7 @@ class MemoryKeeper:
         self._rests = True
         self._pool.pause(why=MEMORY)
         self._batches.shrink()
+        self._learner.forget_experience()
         give_back()
         if self._on_cuda:
             torch.cuda.empty_cache()

@@ -58,7 +58,7 @@ from learner.losses import LossSettings
 from learner.progress import Progress
 from learner.steps import agreed_steps
 from learner.update import Learner
-from learner.world import World, join_world
+from learner.world import World, end_process, join_world
 from machine import Level, LimitError, MemoryGuard, cores
 from operations import MemoryKeeper, Station, check_limits, memory_budget, memory_of
 
@@ -150,7 +150,7 @@ class Run:
             self.station = parts.enter_context(Station(settings, world, self.pool, self.folder, stop))
             on_cuda = world.device.type == "cuda"
             guard = MemoryGuard(budget, measure=lambda: memory_of(self.pool))
-            self.memory = MemoryKeeper(guard, self.pool, self.batches, on_cuda, self._say)
+            self.memory = MemoryKeeper(guard, self.pool, self.batches, self.learner, on_cuda, self._say)
             self.metrics: metrics.MetricsWriter | None = None
             if world.is_first:
                 self.metrics = parts.enter_context(metrics.MetricsWriter(self.folder, settings.run.resume))
@@ -527,4 +527,4 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     stop.retire()  # what is left is Python's own end, which a signal must not turn into a failure
     gc.freeze()  # else it would look through all of torch for garbage first, a second and more
-    sys.exit(code)
+    end_process(code)

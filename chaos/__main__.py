@@ -6,7 +6,6 @@ import argparse
 import importlib
 import sys
 import tempfile
-import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from chaos import kept, report
 from chaos.harm import Result
 from pages.command import Command
-from pages.kept import forget
+from pages.kept import Beginning
 from pages.output import say
 
 
@@ -27,8 +26,7 @@ def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
     """Do one harm, say and keep what was seen; whether everything held."""
     module = importlib.import_module(f"chaos.{part}")
     settings = module.QUICK if given.quick else module.Settings()
-    forget(folder, part)
-    began = time.monotonic()
+    began = Beginning.now()
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         try:
             result = kept.without_folder(module.harm(settings, Path(temporary), given.seed), Path(temporary))
@@ -36,12 +34,11 @@ def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
             say(traceback.format_exc())
             result = Result(report.title(part))
             result.check("it could be seen through", False, f"{type(error).__name__}: {error}")
-    took = time.monotonic() - began
     for check in result.checks:
         say(f"{part}: {'held' if check.holds else 'MISSED'}: {check.what}: {' '.join(check.seen.split())[:300]}")
     command = f"python -m chaos{' --quick' if given.quick else ''} --parts {part} --seed {given.seed}"
-    kept.keep(folder, part, result, command, asdict(settings), took)
-    say(f"{part}: {sum(check.holds for check in result.checks)} of {len(result.checks)} held, in {took:.0f} s")
+    kept.keep(folder, part, result, command, asdict(settings), began)
+    say(f"{part}: {sum(check.holds for check in result.checks)} of {len(result.checks)} held")
     return result.holds
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from chaos.harm import Result
 from pages import kept
-from pages.kept import Measured
+from pages.kept import Beginning, Measured
 
 PARTS = (
     *("kills", "stalls", "steering", "starvation", "signals", "parents"),
@@ -17,9 +17,9 @@ PARTS = (
 )
 
 
-def keep(folder: Path, part: str, result: Result, command: str, settings: dict[str, Any], took: float) -> None:
-    """Write what came of a harm; ``took`` is in s."""
-    kept.keep(folder, Measured.now(part, asdict(result), command, settings, took))
+def keep(folder: Path, part: str, result: Result, command: str, settings: dict[str, Any], began: Beginning) -> None:
+    """Write what came of a harm."""
+    kept.keep(folder, Measured.now(part, asdict(result), command, settings, began))
 
 
 def without_folder(result: Result, folder: Path) -> Result:

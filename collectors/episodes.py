@@ -42,7 +42,7 @@ class Conditions:
         return (
             f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
             f"{self.min_green:g} s of green at least; policies: a turn after {self.max_red:g} s of red, green for "
-            f"up to {self.max_hold:g} s for who is held up inside"
+            f"who is held up inside by one who has stood for less than {self.max_hold:g} s"
         )
 
     @property

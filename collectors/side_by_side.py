@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
-from buffers.children import follow_parent, start_forkserver
+from buffers.children import follow_parent, killed_after, start_forkserver
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
 from machine import cores
@@ -20,6 +20,8 @@ from machine import cores
 Result = TypeVar("Result")
 ResultOut = TypeVar("ResultOut", covariant=True)
 
+_START_LIMIT = 300.0  # s until a job is forked from a process that may have to import all first, and compile loops
+_ANSWER_LIMIT = 60.0  # s for a result once it has begun
 _LOOK = 0.5  # s until it looks whether somebody wants it to end
 _PRELOAD = ["collectors.preload", "collectors.evaluation"]  # imported once for all processes
 
@@ -73,7 +75,7 @@ class _Running(Generic[Result]):
 
     def __init__(self, number: int, job: Job[Result], timeout: float) -> None:
         context = multiprocessing.get_context("forkserver")
-        start_forkserver(_PRELOAD)
+        server = start_forkserver(_PRELOAD)
         self.number = number
         self._job = job
         self._timeout = timeout
@@ -81,8 +83,14 @@ class _Running(Generic[Result]):
         self._process: BaseProcess = context.Process(
             target=_run, args=(job, theirs), name=f"episode-{number}", daemon=True
         )
-        self._process.start()
-        theirs.close()
+        try:
+            with killed_after(_START_LIMIT, server):
+                self._process.start()
+        except TimeoutError as error:
+            self.connection.close()
+            raise EvaluationError(f"{job}: the process that it is forked from did not answer: {error}") from error
+        finally:
+            theirs.close()
         self.deadline = time.monotonic() + timeout
 
     def result(self) -> Result:
@@ -90,7 +98,10 @@ class _Running(Generic[Result]):
         if not self.connection.poll():
             raise EvaluationError(f"{self._job} has not ended within {self._timeout:g} s")
         try:
-            result, error = self.connection.recv()
+            with killed_after(_ANSWER_LIMIT, self._process.pid):
+                result, error = self.connection.recv()
+        except TimeoutError as late:
+            raise EvaluationError(f"{self._job} has stopped in the middle of its result: {late}") from late
         except (EOFError, OSError):  # the latter in the middle of a result
             self._process.join(1.0)
             raise EvaluationError(

@@ -41,19 +41,6 @@ class Signal:
         return tuple(sorted({lane for lanes in self.served for lane in lanes}))
 
 
-def best_phases(scores: NDArray[np.floating], phase_start: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Per signal, its phase of the highest score, counted within the signal; the first one where several are.
-
-    ``scores`` [..., P] with the phases of each signal s from ``phase_start[s]`` to ``phase_start[s + 1]``; returns
-    [..., S].
-    """
-    best = np.maximum.reduceat(scores, phase_start[:-1], axis=-1)
-    counts = np.diff(phase_start)
-    within = np.arange(scores.shape[-1]) - np.repeat(phase_start[:-1], counts)
-    candidates = np.where(scores == np.repeat(best, counts, axis=-1), within, scores.shape[-1])
-    return np.minimum.reduceat(candidates, phase_start[:-1], axis=-1)
-
-
 @dataclass(frozen=True, eq=False)
 class Network:
     """Lanes and signals of one scenario.

@@ -71,7 +71,7 @@ class Learner:
         self._max_lag = max_lag
         self._amp = amp
         self._reuse = reuse
-        self._recent: deque[Sequence[Batch]] = deque(maxlen=replay)
+        self._recent: deque[Sequence[Batch]] = deque(maxlen=replay if reuse > 1 else 1)
         self._averaging = averaging
         self._steps = 0
         self._skipped = 0  # steps in a row
@@ -193,6 +193,10 @@ class Learner:
                 f"the gradients of {_MOST_SKIPPED} steps in a row were no finite numbers: lower --learning-rate, "
                 "or train with --amp off"
             )
+
+    def forget_experience(self) -> None:
+        """Let go of what was to be used again; steps use what comes anew."""
+        self._recent.clear()
 
     def flat_weights(self) -> NDArray[np.float32]:
         """All weights as one vector, the way they travel to collectors."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -134,3 +138,18 @@ def join_world(environment: Mapping[str, str], device: str, timeout: float) -> W
         with world.meeting():
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
     return world
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process as ``sys.exit`` does, also where a process group has been left alone.
+
+    Its threads would make the backend abort the process while Python and the libraries take themselves apart, so that
+    nobody learns of ``code``: then the process ends before that, as soon as Python's own exit functions have run.
+    """
+    if dist.is_initialized():
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # whoever listened may be gone
+                print(end="", file=stream, flush=True)  # nothing where there is none
+        os._exit(code)
+    sys.exit(code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import ROOT, kept
-from pages.kept import Measured
+from pages.kept import Beginning, Measured
 from pages.output import say
 
 
@@ -71,14 +70,14 @@ class Command:
 
 def measure(folder: Path, part: str, how: Callable[[Any], dict[str, Any]], settings: Any, command: str) -> bool:
     """Measure a part and keep what it has found; whether that went well, with nothing in it that ``failed``."""
-    kept.forget(folder, part)
-    began = time.monotonic()
+    began = Beginning.now()
     try:
         result = how(settings)
     except Exception:  # noqa: BLE001 - whatever it is, the other parts can still be measured
         say(traceback.format_exc())
+        kept.forget(folder, part)  # what was found another time
         return False
-    took = time.monotonic() - began
-    kept.keep(folder, Measured.now(part, result, command, asdict(settings), took))
-    say(f"{part}: measured in {took:.0f} s")
+    measured = Measured.now(part, result, command, asdict(settings), began)
+    kept.keep(folder, measured)
+    say(f"{part}: measured in {measured.took:.0f} s")
     return not result.get("failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,24 @@ from pages.machine import machine, versions
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """When measuring a part began (s of the monotonic clock), and with which versions of all programs."""
+
+    at: float
+    versions: dict[str, str]
+
+    @classmethod
+    def now(cls) -> Beginning:
+        """This moment."""
+        return cls(time.monotonic(), versions())
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """What a part has found, by which command, with which settings, when (UTC), in how many s, and on what."""
+    """What a part has found, by which command, with which settings, when (UTC), in how many s, and on what.
+
+    ``versions`` are those that it began with; where one has changed by the end, both are named.
+    """
 
     part: str
     result: dict[str, Any]
@@ -26,10 +43,15 @@ class Measured:
     versions: dict[str, str]
 
     @classmethod
-    def now(cls, part: str, result: dict[str, Any], command: str, settings: dict[str, Any], took: float) -> Measured:
+    def now(
+        cls, part: str, result: dict[str, Any], command: str, settings: dict[str, Any], began: Beginning
+    ) -> Measured:
         """A result that is there this minute."""
+        took = time.monotonic() - began.at
         ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        return cls(part, result, command, settings, ended, took, machine(), versions())
+        before = began.versions
+        known = {name: own if own == before[name] else f"{before[name]} to {own}" for name, own in versions().items()}
+        return cls(part, result, command, settings, ended, took, machine(), known)
 
 
 def keep(folder: Path, measured: Measured) -> None:

@@ -52,5 +52,8 @@ def on_what(measured: Mapping[str, Measured]) -> list[str]:
         names = dict.fromkeys(name for fact in facts for name in fact)
         found = [(name, ", ".join(dict.fromkeys(fact[name] for fact in facts if name in fact))) for name in names]
         lines += table(("", title), found, words=2)
-    commands = [(f"`{one.command}`", f"{one.ended} UTC", f"{one.took:.0f} s") for one in measured.values()]
-    return [*lines, *table(("command", "ended", "took"), commands, words=2)]
+    commands = [
+        (f"`{one.command}`", one.versions["platoon"], f"{one.ended} UTC", f"{one.took:.0f} s")
+        for one in measured.values()
+    ]
+    return [*lines, *table(("command", "platoon", "ended", "took"), commands, words=3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,46 +23,53 @@ _AXES = {"trained": (60.0, "training time (min)"), "decisions": (1000.0, "decisi
 _POINTS = 200  # of a mean curve
 
 
-def learning_curve(path: Path, metrics: Rows, baseline: Summary | None, title: str = "") -> None:
-    """Draw a run's mean delay over training time and over decisions as a PNG.
+def learning_curve(path: Path, metrics: Rows, baselines: Mapping[str, Summary], title: str = "") -> None:
+    """Draw a run's mean delay over training time and over decisions as a PNG, on each of its scenarios.
 
     ``metrics`` are rows as ``learner.metrics.read`` gives them, of which ``trained`` (s of training), ``decisions`` and
-    ``delay`` (s, mean of the latest episodes) are used; ``baseline`` is that of the fixed-time programs (s), drawn
-    as a line with its 95 % band. Where no episode has ended yet the picture says so.
+    ``delay`` (s, mean of the latest episodes) are used, or ``delay/NAME`` where there are several scenarios.
+    ``baselines`` are those of the fixed-time programs (s) by scenario, each drawn as a line with its 95 % band. Where
+    no episode has ended yet the picture says so.
     """
-    learning_curves(path, {"policy, latest training episodes": [metrics]}, baseline, title, "fixed-time programs")
+    groups = {"policy, latest training episodes": [metrics]}
+    if len(baselines) > 1:
+        groups = {name: [on_scenario(metrics, name)] for name in baselines}
+    learning_curves(path, groups, {f"{name}, fixed time": known for name, known in baselines.items()}, title)
+
+
+def on_scenario(metrics: Rows, name: str) -> Rows:
+    """The rows of a run on several scenarios with the delay on one of them."""
+    return [{**row, "delay": row.get(f"delay/{name}")} for row in metrics]
 
 
 def learning_curves(
-    path: Path,
-    groups: Mapping[str, Sequence[Rows]],
-    baseline: Summary | None = None,
-    title: str = "",
-    baseline_name: str = "",
+    path: Path, groups: Mapping[str, Sequence[Rows]], baselines: Mapping[str, Summary], title: str = ""
 ) -> None:
     """Draw the delay of groups of runs over training time and over decisions as a PNG.
 
     The runs of a group differ in their seed: their mean is a line, from where all of them have ended an episode to
-    where the first of them ends, within the band from the lowest to the highest. For rows and baseline see
-    ``learning_curve``.
+    where the first of them ends, within the band from the lowest to the highest. One baseline is for all groups;
+    several are for one group each, in their order, and have its colour. For rows and baselines see ``learning_curve``.
     """
     figure = new_figure(height=3.6, title=title)
     for axes, (name, (unit, label)) in zip(figure.subplots(1, 2, sharey=True), _AXES.items(), strict=True):
-        for number, (group, runs) in enumerate(groups.items()):
+        for (group, runs), colour in zip(groups.items(), cycle(COLOURS), strict=False):
             curves = [_curve(rows, name, unit) for rows in runs]
-            _draw(axes, [curve for curve in curves if len(curve)], group, COLOURS[number % len(COLOURS)])
+            _draw(axes, [curve for curve in curves if len(curve)], group, colour)
         if not axes.lines:
             axes.text(0.5, 0.5, "no training episode has ended", transform=axes.transAxes, ha="center", va="center")
-        if baseline is not None:
-            _draw_baseline(axes, baseline, baseline_name)
+        colours = ["tab:gray"] if len(baselines) == 1 else cycle(COLOURS)
+        for (baseline, known), colour in zip(baselines.items(), colours, strict=False):
+            _draw_baseline(axes, known, baseline, colour)
         axes.set_xlabel(label)
         axes.set_ylim(bottom=0)
         tidy(axes)
     left, right = figure.axes
     left.set_ylabel("mean delay per vehicle (s)")
     handles, labels = right.get_legend_handles_labels()
-    if handles:
-        right.legend(handles, labels, frameon=False, loc="upper right", fontsize="small")
+    once = dict(zip(labels, handles, strict=True))  # bands are called alike
+    if once:
+        right.legend(once.values(), once.keys(), frameon=False, loc="upper right", fontsize="small")
     figure.savefig(path, format="png")
 
 
@@ -98,7 +106,7 @@ def _common(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.linspace(first, last, _POINTS) if first <= last else np.empty(0)
 
 
-def _draw_baseline(axes: Axes, baseline: Summary, name: str) -> None:
-    axes.axhline(baseline.mean, color="tab:gray", linestyle="--", linewidth=1.4, label=name)
+def _draw_baseline(axes: Axes, baseline: Summary, name: str, colour: str) -> None:
+    axes.axhline(baseline.mean, color=colour, linestyle="--", linewidth=1.4, label=name)
     if math.isfinite(baseline.low):
-        axes.axhspan(baseline.low, baseline.high, color="tab:gray", alpha=0.2, linewidth=0, label="its 95 % interval")
+        axes.axhspan(baseline.low, baseline.high, color=colour, alpha=0.2, linewidth=0, label="95 % interval")

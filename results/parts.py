@@ -92,9 +92,10 @@ PARTS: dict[str, Part] = {
         ),
         tables.variants,
         pictures.variants,
-        f"Runs on cologne1 that differ in one setting, after {ablation.Settings.decisions:,} decisions: serial, and so "
-        f"reproducible to the bit on one machine. The last checkpoints, over {ablation.Settings.seeds} episodes with "
-        f"seeds from {ablation.FIRST_SEED} on; intervals are over {ablation.Settings.runs} training runs, so that only "
+        f"Runs on cologne1 that differ in one setting, after {ablation.Settings.decisions:,} decisions, early on: "
+        "serial, and so reproducible to the bit on one machine. The last checkpoints, over "
+        f"{ablation.Settings.seeds} episodes with seeds from {ablation.FIRST_SEED} on; intervals are over "
+        f"{ablation.Settings.runs} training runs, so that only "
         "large differences say something.",
     ),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from report.curves import learning_curves
+from report.curves import learning_curves, on_scenario
 from report.figures import COLOURS, new_figure, tidy
 from report.statistics import Summary
 from results.protocol import Found, Row, median_delay
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 
 def curves(path: Path, result: Row, found: Found) -> None:
-    """How training episodes went: phases sampled, departures jittered; with fixed time where one network is known."""
-    rows = found.get("yardsticks", {}).get("rows", [])
-    fixed = [row for row in rows if (row["network"], row["controller"]) == (result["scenario"], "fixed")]
-    baseline = Summary.of(fixed[0]["delays"]) if fixed else None
+    """How training episodes went: phases sampled, departures jittered; on each scenario, with fixed time if known."""
+    yardsticks = found.get("yardsticks", {}).get("rows", [])
+    fixed = {row["network"]: Summary.of(row["delays"]) for row in yardsticks if row["controller"] == "fixed"}
     runs = [run["curve"] for run in result["runs"]]
-    learning_curves(path, {"training episodes": runs}, baseline, f"Learning on {result['scenario']}", "fixed time")
+    several = [name.removeprefix("delay/") for name in (runs[0][-1] if runs else ()) if name.startswith("delay/")]
+    groups = {name: [on_scenario(rows, name) for rows in runs] for name in several} or {"training episodes": runs}
+    known = [name for name in several or [result["scenario"]] if name in fixed]
+    baselines = {f"{name}, fixed time": fixed[name] for name in known}
+    learning_curves(path, groups, baselines, f"Learning on {result['scenario']}")
 
 
 def controllers(path: Path, result: Row, found: Found) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from envs.network import APPROACH
@@ -31,7 +33,8 @@ Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS
 phase of a policy, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that
 entered; the full delay also counts those that never entered. In RESCO's scenarios a seed changes how people drive, not
 who departs when. A policy gives a turn to who has stood at red for {CONDITIONS.max_red:g} s and keeps green for who is
-held up inside a junction (`--max-red`, `--max-hold`); classical controllers are what their sources say, without both.
+held up inside a junction (`--max-red`, `--max-hold`); classical controllers do without both, and what they do otherwise
+than their sources say is in their docstrings (`envs/controllers/`).
 Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on cologne1 5 s.
 `max-pressure`, `max-wave` and `sotl` see, as in their papers, only the roads that end at a signal; a policy sees
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
@@ -62,8 +65,21 @@ def text(measured: Mapping[str, Measured]) -> str:
     for part, one in measured.items():
         lines += [f"## {PARTS[part].title}", ""]
         lines += [paragraph(PARTS[part].text), ""] if PARTS[part].text else []
+        lines += [f"- {words}" for words in changes(one)]
         lines += [*PARTS[part].tables(one.result), *_PAGE.show(part, PARTS[part].title)]
     return "\n".join([*lines, "## On what", "", *on_what(measured)]).rstrip() + "\n"
+
+
+def changes(one: Measured) -> list[str]:
+    """What a part was measured with and would not be measured with now."""
+    part = PARTS[one.part]
+    now = asdict(part.quick if "--quick" in one.command else part.settings)
+    as_kept = json.loads(json.dumps(now))
+    return [
+        f"measured with `{name}` {one.settings.get(name)}, which is {value} by now"
+        for name, value in as_kept.items()
+        if one.settings.get(name) != value
+    ]
 
 
 def reasons(judgements: Sequence[Judgement], found: Found) -> list[str]:

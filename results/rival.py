@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,8 +102,7 @@ class Settings:
 def measure(settings: Settings) -> dict[str, Any]:
     """``own`` and ``theirs``: a row for each moment and training seed; ``variants`` and ``command`` say what was run.
 
-    ``runs`` is how many were started of ours and of each variant, ``failed`` has what those of ours said that came to
-    nothing.
+    ``runs`` is how many were started of ours and of each variant, ``failed`` has what those said that came to nothing.
     Raises ``ScenarioError`` where there is not one signal: sumo-rl's environment for one agent steers no other.
     """
     court = Court(settings.network, seeds(settings.seeds))
@@ -118,18 +118,20 @@ def measure(settings: Settings) -> dict[str, Any]:
             seeds=settings.seeds,
         )
     )
-    theirs = [
-        row
-        for name in settings.variants
-        for seed in range(1, settings.their_runs + 1)
-        for row in _theirs(court, settings, name, seed)
-    ]
+    theirs: list[Row] = []
+    failed: list[str] = [*own["failed"]]
+    for name, seed in product(settings.variants, range(1, settings.their_runs + 1)):
+        try:
+            theirs += _theirs(court, settings, name, seed)
+        except ContestError as error:  # hours of others are in vain otherwise
+            failed.append(f"{name}, seed {seed}: {error}")
+            say(failed[-1])
     return {
         "own": [row for row in own["rows"] if row["moment"] is not None],
         "theirs": theirs,
         "variants": {name: str(VARIANTS[name]) for name in settings.variants},
-        "command": own["runs"][0]["command"],
-        "failed": own["failed"],
+        "command": next((run["command"] for run in own["runs"]), "no run has come to its end"),
+        "failed": failed,
         "runs": {"own": settings.own_runs, "theirs": settings.their_runs},
     }
 

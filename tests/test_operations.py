@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 class Stage:
-    """A guard over a pretended memory, and a pool and batches that note what is asked of them."""
+    """A guard over a pretended memory, and a pool, batches and a learner that note what is asked of them."""
 
     def __init__(self, patience: float = 600.0) -> None:
         self.used, self.now = GIB, 0.0
@@ -33,7 +33,16 @@ class Stage:
             pause=lambda why: self.done.append(f"pause {why}"), resume=lambda why: self.done.append(f"resume {why}")
         )
         batches = SimpleNamespace(shrink=lambda: self.done.append("shrink"))
-        self.keeper = MemoryKeeper(guard, pool, batches, False, self.said.append, patience)  # type: ignore[arg-type]
+        learner = SimpleNamespace(forget_experience=lambda: self.done.append("forget"))
+        self.keeper = MemoryKeeper(
+            guard,
+            pool,
+            batches,  # type: ignore[arg-type]
+            learner,  # type: ignore[arg-type]
+            False,
+            self.said.append,
+            patience,
+        )
 
     def look(self, used: float) -> Level:
         """A look 10 s later, with so many GiB in use."""
@@ -50,14 +59,14 @@ def test_memory_that_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(stage.said) == 1
     assert stage.done == []
     assert stage.look(4.1) is Level.OVER
-    assert stage.done == ["pause memory", "shrink"]
+    assert stage.done == ["pause memory", "shrink", "forget"]
     for _ in range(5):
         assert stage.look(3.9) is Level.OVER, "it must fall below the first mark"
-    assert stage.done == ["pause memory", "shrink"], "once is enough"
+    assert stage.done == ["pause memory", "shrink", "forget"], "once is enough"
     stage.look(2.0)
-    assert stage.done[2:] == ["resume memory"]
+    assert stage.done[3:] == ["resume memory"]
     stage.look(4.2)
-    assert stage.done[3:] == ["pause memory", "shrink"], "the second time like the first"
+    assert stage.done[4:] == ["pause memory", "shrink", "forget"], "the second time like the first"
 
 
 def test_resting_for_ever_ends_with_the_names_of_the_biggest(monkeypatch: pytest.MonkeyPatch) -> None:

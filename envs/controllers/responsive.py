@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.network import Network, best_phases
+from envs.network import Network
 from envs.session import LANE_POSITION, Session
 from envs.signals import Frame, SignalControl
 
@@ -129,3 +129,15 @@ def _highest(scores: NDArray[np.number], frame: Frame, network: Network) -> NDAr
     preferred = scores.astype(np.float64)  # a copy
     preferred[network.phase_start[:-1] + frame.shown] += _HYSTERESIS
     return best_phases(preferred, network.phase_start)
+
+
+def best_phases(scores: NDArray[np.floating], phase_start: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Per signal, its phase of the highest score, counted within the signal; the first one where several are.
+
+    ``scores`` [P] with the phases of each signal s from ``phase_start[s]`` to ``phase_start[s + 1]``; returns [S].
+    """
+    best = np.maximum.reduceat(scores, phase_start[:-1])
+    counts = np.diff(phase_start)
+    within = np.arange(len(scores)) - np.repeat(phase_start[:-1], counts)
+    candidates = np.where(scores == np.repeat(best, counts), within, len(scores))
+    return np.minimum.reduceat(candidates, phase_start[:-1])

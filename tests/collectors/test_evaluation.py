@@ -18,6 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from buffers.children import start_forkserver
 from collectors import episodes, side_by_side
 from collectors.episodes import Conditions, run_episode
 from collectors.errors import EvaluationError
@@ -269,16 +270,34 @@ class LongAnswer:
         return bytes(1 << 24)
 
 
-def test_one_that_is_killed_in_the_middle_of_its_answer_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGKILL, "a long answer: its process died with exit code -9"),
+        (signal.SIGSTOP, "a long answer has stopped in the middle of its result"),
+    ],
+)
+def test_one_that_is_killed_or_stopped_in_the_middle_of_its_answer_says_so_too(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, says: str
+) -> None:
     def next_ended(running: Sequence[Any], ended: Callable[..., list[Any]] = side_by_side._next_ended) -> list[Any]:
         found = ended(running)
         for one in found:  # its answer has begun, and goes on as fast as it is read
-            one._process.kill()
-            one._process.join()
+            os.kill(one._process.pid, number)
+            if number == signal.SIGKILL:
+                one._process.join()
         return found
 
+    monkeypatch.setattr(side_by_side, "_ANSWER_LIMIT", 0.5)
     monkeypatch.setattr(side_by_side, "_next_ended", next_ended)
-    with pytest.raises(EvaluationError, match=r"^a long answer: its process died with exit code -9"):
+    with pytest.raises(EvaluationError, match=f"^{says}"):
+        side_by_side.run_all([LongAnswer()])
+
+
+def test_a_process_that_jobs_are_forked_from_and_stands_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.kill(start_forkserver([]), signal.SIGSTOP)
+    monkeypatch.setattr(side_by_side, "_START_LIMIT", 0.5)
+    with pytest.raises(EvaluationError, match=r"^a long answer: the process that it is forked from did not answer"):
         side_by_side.run_all([LongAnswer()])
 
 

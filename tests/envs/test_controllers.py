@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import traci.constants as tc
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs import sumo
 from envs.backends import open_session
@@ -26,6 +28,7 @@ from envs.controllers import (
     SelfOrganizing,
     Webster,
 )
+from envs.controllers.responsive import best_phases
 from envs.controllers.webster import flow_ratios, green_times
 from envs.network import Network, Signal
 from envs.scenarios import Scenario, find
@@ -380,3 +383,12 @@ def test_movements_lead_from_served_lanes_to_leaving_lanes(session: Session) -> 
             assert {before for before, _ in movements} <= set(served)
             assert {behind for _, behind in movements} <= set(signal.leaving)
             assert movements
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 2**16))
+def test_best_phases(counts: list[int], seed: int) -> None:
+    """Against a loop; few different scores, so that there are ties, which the first phase wins."""
+    start = np.concatenate([[0], np.cumsum(counts)])
+    scores = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.5, 2.0], start[-1])
+    assert best_phases(scores, start).tolist() == [int(np.argmax(scores[a:b])) for a, b in pairwise(start)]

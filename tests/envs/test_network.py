@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import sumolib
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from envs import sumocfg
-from envs.network import Network, Signal, best_phases
+from envs.network import Network, Signal
 from envs.scenarios import find
 from envs.traci_session import TraciSession
 
@@ -200,13 +198,3 @@ def test_neighbours_of_generated_networks_are_those_on_the_same_street(name: str
 def test_there_is_room_for_every_vehicle_of_a_jam(pair: tuple[Network, Any]) -> None:
     network, net = pair
     assert network.jam_capacity >= sum(lane.getLength() for edge in net.getEdges() for lane in edge.getLanes()) / 5
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 2**16))
-def test_best_phases(counts: list[int], seed: int) -> None:
-    """Against a loop; few different scores, so that there are ties, which the first phase wins."""
-    start = np.concatenate([[0], np.cumsum(counts)])
-    scores = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.5, 2.0], (3, start[-1]))
-    expected = [[int(np.argmax(row[a:b])) for a, b in pairwise(start)] for row in scores]
-    assert best_phases(scores, start).tolist() == expected

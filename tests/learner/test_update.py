@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,25 @@ def test_what_is_used_again_is_one_of_the_latest_updates_experience(monkeypatch:
     for number, own in enumerate(used):
         assert set(own) <= {number, max(0, number - 1)}
     assert any(number - 1 in own for number, own in enumerate(used)), "nothing is used again"
+
+
+def test_what_is_forgotten_is_not_used_again() -> None:
+    forgetful, anew = make_learner(reuse=2, replay=4), make_learner()
+    forgetful.update([make_batch(0)])
+    forgetful.forget_experience()
+    forgetful.update([make_batch(1)])
+    for seed in (0, 0, 1, 1):
+        anew.update([make_batch(seed)])
+    assert forgetful.digest() == anew.digest()
+
+
+def test_nothing_is_kept_where_nothing_is_used_again() -> None:
+    learner, batch = make_learner(reuse=1, replay=4), make_batch(0)
+    learner.update([batch])
+    kept = weakref.ref(batch.rewards)
+    del batch
+    learner.update([make_batch(1)])
+    assert kept() is None
 
 
 def test_the_average_follows_the_weights_of_all_steps_at_first_and_of_the_latest_ones_then() -> None:

@@ -86,10 +86,10 @@ def test_a_rank_that_is_killed_or_stopped_is_noticed_wherever_they_meet(number: 
 def test_a_process_that_has_lost_a_rank_ends_as_it_wants(number: signal.Signals) -> None:
     """Its interpreter and its backend have much to clean up, without the other one."""
     program = (
-        "import contextlib, sys; from tests.learner.ranks import join, lose\n"
+        "import contextlib, sys; from learner.world import end_process; from tests.learner.ranks import join, lose\n"
         "with contextlib.closing(join(int(sys.argv[1]), int(sys.argv[2]), 2.0)) as world:\n"
         "    print(*lose(world, int(sys.argv[3]), 'update'), sep='\\n')\n"
-        "sys.exit(3)"
+        "end_process(3)"
     )
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     command = [sys.executable, "-c", program]

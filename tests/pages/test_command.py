@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pages import kept
 from pages.command import Command, measure
 from pages.kept import Measured
 
@@ -54,10 +55,27 @@ def test_a_report_does_nothing_anew(tmp_path: Path) -> None:
 
 def test_a_part_that_fails_does_not_leave_its_old_result(tmp_path: Path) -> None:
     assert command.run(["--parts", "one", "--out", str(tmp_path)]) == 0
-    kept = tmp_path / "measured" / "things"
-    (kept / "one.json").rename(kept / "broken.json")
+    folder = tmp_path / "measured" / "things"
+    (folder / "one.json").rename(folder / "broken.json")
     assert command.run(["--parts", "broken", "--out", str(tmp_path)]) == 1
-    assert not (kept / "broken.json").exists()
+    assert not (folder / "broken.json").exists()
+
+
+def test_a_part_that_is_broken_off_leaves_what_was_found_before(tmp_path: Path) -> None:
+    def interrupt(settings: Settings) -> dict[str, int]:
+        raise KeyboardInterrupt
+
+    assert measure(tmp_path, "one", lambda settings: {"answer": 1}, Settings(), "do one")
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path, "one", interrupt, Settings(), "do one")
+    assert kept.read(tmp_path, ["one"])["one"].result == {"answer": 1}
+
+
+def test_a_version_that_changes_meanwhile_is_named_as_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = iter(["abc", "abd"])
+    monkeypatch.setattr(kept, "versions", lambda: {"platoon": next(commits), "python": "3.11"})
+    measure(tmp_path, "one", lambda settings: {"answer": 1}, Settings(), "do one")
+    assert kept.read(tmp_path, ["one"])["one"].versions == {"platoon": "abc to abd", "python": "3.11"}
 
 
 def test_quick_figures_never_take_the_place_of_real_ones(capsys: pytest.CaptureFixture[str]) -> None:

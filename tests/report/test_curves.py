@@ -23,6 +23,10 @@ def rows(first: int = 6, last: int = 60, worse: float = 0.0) -> Rows:
     ]
 
 
+def fixed(*delays: float) -> dict[str, Summary]:
+    return {"single": Summary.of(delays)}
+
+
 def panels(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The left half, and the right one without its legend."""
     return ink[:, : ink.shape[1] // 2], ink[ink.shape[0] // 3 :, ink.shape[1] // 2 :]
@@ -31,7 +35,7 @@ def panels(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_the_learning_curve_falls_in_both_panels(tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
     unfinished: dict[str, Any] = {"step": 1, "trained": 1.0, "decisions": 9, "delay": None}
-    learning_curve(path, [unfinished, {"step": 2, "trained": 2.0}, *rows()], Summary.of([90.0, 92.0]), "Learning")
+    learning_curve(path, [unfinished, {"step": 2, "trained": 2.0}, *rows()], fixed(90.0, 92.0), "Learning")
     for panel in panels(inked(path)):
         columns = np.flatnonzero(panel.any(axis=0))
         heights = [np.flatnonzero(panel[:, column]).mean() for column in columns]
@@ -41,20 +45,25 @@ def test_the_learning_curve_falls_in_both_panels(tmp_path: Path) -> None:
 
 def test_a_run_without_an_ended_episode_has_a_picture_too(tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
-    learning_curve(path, [], None)
+    learning_curve(path, [], {})
     assert not inked(path).any()
     assert imread(path).min() < 0.5, "nothing is written in it"
 
 
 def test_one_evaluation_of_the_baseline_is_a_line_without_a_band(tmp_path: Path) -> None:
-    learning_curve(tmp_path / "curve.png", rows(), Summary.of([90.0]))
-    assert inked(tmp_path / "curve.png").any()
+    def pale(name: str, *delays: float) -> int:
+        learning_curve(tmp_path / name, [], fixed(*delays))
+        left = imread(tmp_path / name)[..., :3].max(axis=-1)
+        return int(((left > 0.85) & (left < 0.95)).sum())
+
+    assert pale("band.png", 80.0, 100.0) > 10 * pale("line.png", 90.0)
+    assert (imread(tmp_path / "line.png")[..., :3].max(axis=-1) < 0.6).any()
 
 
 def test_several_runs_are_a_mean_within_a_band(tmp_path: Path) -> None:
     narrow, wide = tmp_path / "narrow.png", tmp_path / "wide.png"
-    learning_curves(narrow, {"a": [rows(), rows(worse=1.0)]})
-    learning_curves(wide, {"a": [rows(), rows(worse=60.0), rows(worse=30.0)]})
+    learning_curves(narrow, {"a": [rows(), rows(worse=1.0)]}, {})
+    learning_curves(wide, {"a": [rows(), rows(worse=60.0), rows(worse=30.0)]}, {})
 
     def pale(path: Path) -> int:
         red, _, blue = np.moveaxis(imread(path)[..., :3], -1, 0)
@@ -66,8 +75,26 @@ def test_several_runs_are_a_mean_within_a_band(tmp_path: Path) -> None:
 
 def test_two_groups_have_their_own_colours_and_a_group_that_has_not_ended_an_episode_has_none(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
-    learning_curves(path, {"a": [rows(), rows(worse=9.0)], "b": [rows(worse=20.0)], "c": [[], []]})
+    learning_curves(path, {"a": [rows(), rows(worse=9.0)], "b": [rows(worse=20.0)], "c": [[], []]}, {})
     assert all(panel.any() for colour in ("blue", "orange") for panel in panels(inked(path, colour)))
+
+
+def test_each_of_several_scenarios_has_a_curve_and_a_baseline_in_its_colour(tmp_path: Path) -> None:
+    """The second one's curve lies above, and its baseline below, all that belongs to the first."""
+    path = tmp_path / "curve.png"
+    metrics = [{**row, "delay/a": row["delay"], "delay/b": row["delay"] + 300.0, "delay": None} for row in rows()]
+    learning_curve(path, metrics, {"a": Summary.of([220.0]), "b": Summary.of([20.0])})
+    blue, orange = (np.flatnonzero(panels(inked(path, colour))[0].any(axis=1)) for colour in ("blue", "orange"))
+    assert orange.min() < blue.min()
+    assert orange.max() > blue.max()
+
+
+def test_a_scenario_of_which_no_episode_has_ended_has_its_baseline_alone(tmp_path: Path) -> None:
+    path = tmp_path / "curve.png"
+    learning_curve(
+        path, [{**row, "delay/a": row["delay"]} for row in rows()], {"a": Summary.of([90.0]), "b": Summary.of([60.0])}
+    )
+    assert inked(path, "orange").any()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +110,6 @@ def test_a_mean_is_drawn_where_all_curves_are(
 
 def test_what_a_dead_run_had_learned_beyond_its_checkpoint_is_left_out(tmp_path: Path) -> None:
     resumed, straight = tmp_path / "resumed.png", tmp_path / "straight.png"
-    learning_curve(resumed, [*rows(6, 40), *rows(30, 60)], None)
-    learning_curve(straight, rows(6, 60), None)
+    learning_curve(resumed, [*rows(6, 40), *rows(30, 60)], {})
+    learning_curve(straight, rows(6, 60), {})
     assert resumed.read_bytes() == straight.read_bytes()

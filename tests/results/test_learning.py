@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from benchmarks.contest import ContestError
+from results import learning
 from results.learning import Settings, curve, flags, snapshots
 
 
@@ -45,3 +50,17 @@ def test_a_curve_is_thinned_out_and_begins_with_the_first_episode() -> None:
     kept = curve(rows)
     assert kept[0] == {"trained": 10.0, "decisions": 100, "delay": 20.0}
     assert 100 < len(kept) < 400
+
+
+def test_a_curve_knows_the_scenarios_apart() -> None:
+    row = {"trained": 1.0, "decisions": 10, "delay": 20.0, "delay/a": 15.0, "delay/b": 25.0, "lag": 1.0}
+    assert curve([row]) == [{name: value for name, value in row.items() if name != "lag"}]
+
+
+def test_runs_that_come_to_nothing_are_kept_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(within: float) -> None:
+        raise ContestError("out of luck")
+
+    monkeypatch.setattr(learning, "training_run", lambda given: nullcontext(SimpleNamespace(finish=finish)))
+    result = learning.measure(Settings(scenario="single", runs=2))
+    assert result == {"scenario": "single", "rows": [], "runs": [], "failed": ["out of luck"] * 2}

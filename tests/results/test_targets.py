@@ -15,7 +15,8 @@ from results.targets import judge
 
 def snapshot(network: str, delay: float, moment: float | None = None, seed: int = 1, gridlocked: int = 0) -> Any:
     figures = {"n": 20, "mean": delay, "median": delay, "low": delay, "high": delay}
-    return {"network": f"resco:{network}", "seed": seed, "moment": moment, "delay": figures, "gridlocked": gridlocked}
+    about = {"network": f"resco:{network}", "seed": seed, "moment": moment, "wall": moment or 1200.0}
+    return {**about, "delay": figures, "gridlocked": gridlocked}
 
 
 def yardstick(network: str, controller: str, delay: float, median: float | None = None) -> Any:
