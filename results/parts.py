@@ -66,6 +66,7 @@ PARTS: dict[str, Part] = {
             scenario="resco:cologne1,resco:grid4x4",
             minutes=10.0,
             moments=(),
+            runs=3,
             judged_on=("resco:cologne8", "resco:ingolstadt21", "resco:arterial4x4", "resco:cologne1", "resco:grid4x4"),
         ),
         learning.Settings(

@@ -10,19 +10,20 @@ _THESE_JAMS = "the jams of {gridlocked} of its {episodes} episodes; the median e
 REASONS: dict[str, str] = {
     "ingolstadt21, last checkpoint, gridlocked episodes": (
         "nearly all jams that were looked into begin at two signals, gneJ257 and 243641585, 12 m apart. Who waits "
-        "inside one of them to turn left waits for somebody who has not quite left it, since he stands in a queue of "
-        "one or two on the 12 m behind a bus, say, that waits inside the other one likewise: a circle that no phase "
-        "ends. The classical controllers that react to traffic "
-        "jam here, too. No single choice is to blame: from 40 s before the first of them stands for good, one "
-        "continuation in two escapes, whatever phases it begins with, so that an episode says little about what was "
-        "wrong. Both signals taking turns through all of their phases mostly avoid it, at the price of some 10 s for "
-        "everybody. Another training run (--seed 2, ten minutes) jams in 10 of 30 episodes: how many do is a matter of "
-        "chance, and longer training makes no fewer. Tried, with one training run each of 7 to 25 minutes, after which "
-        "between a quarter and three quarters of 8 to 20 episodes gridlocked: exits in the graph; smaller batches; a "
-        "gridlock's last reward for ever; vehicles that count more the longer they have stood; the rewards of a near "
-        "neighbour's lanes; a phase with priority, or one turn of it, for who has stood inside for 20 to 80 s (by "
-        "hand); at red for at most 60 s, and less where signals are near; phases drawn instead of the "
-        "likeliest; a discount of 0.99; weights averaged over the last 80 or 200 s."
+        "inside one of them to turn left waits for somebody who has not quite left it, since he stands in a queue of"
+        " one or two on the 12 m behind a bus, say, that waits inside the other one likewise: a circle that no phase"
+        " ends. The classical controllers that react to traffic jam here, too. No single choice is to blame: from 40"
+        " s before the first of them stands for good, one continuation in two escapes, whatever phases it begins "
+        "with, so that an episode says little about what was wrong. Both signals taking turns through all of their "
+        "phases mostly avoid it, at the price of some 10 s for everybody. Another training run (--seed 2, ten "
+        "minutes) jams in 10 of 30 episodes: how many do is a matter of chance (two checkpoints that are 8 s apart: "
+        "4 and 8 of 20), and longer training makes no fewer. Tried, with one training run each of 7 to 25 minutes, "
+        "after which between a quarter and three quarters of 8 to 20 episodes gridlocked: exits in the graph; "
+        "smaller batches; a gridlock's last reward for ever; vehicles that count more the longer they have stood; "
+        "the rewards of a near neighbour's lanes; no green for ways onto a road with somebody standing on its first "
+        "12.5 m; a phase with priority, or one turn of it, for who has stood inside for 20 to 80 s (by hand); at red"
+        " for at most 60 s, and less where signals are near; phases drawn instead of the likeliest; a discount of "
+        "0.99; weights averaged over the last 80 or 200 s."
     ),
     "ingolstadt21, last checkpoint, against every classical controller": _THESE_JAMS,
     "ingolstadt21, last checkpoint, 0.45 times fixed time": _THESE_JAMS,
