@@ -69,7 +69,8 @@ def learning_curves(
     handles, labels = right.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))  # bands are called alike
     if once:
-        right.legend(once.values(), once.keys(), frameon=False, loc="upper right", fontsize="small")
+        look: dict[str, Any] = {"loc": "upper right", "fontsize": "small", "edgecolor": "none", "framealpha": 1.0}
+        right.legend(once.values(), once.keys(), **look)  # opaque: a baseline may pass behind it
     figure.savefig(path, format="png")
 
 
