@@ -38,7 +38,7 @@ def do(part: str, folder: Path, given: argparse.Namespace) -> bool:
         say(f"{part}: {'held' if check.holds else 'MISSED'}: {check.what}: {' '.join(check.seen.split())[:300]}")
     command = f"python -m chaos{' --quick' if given.quick else ''} --parts {part} --seed {given.seed}"
     kept.keep(folder, part, result, command, asdict(settings), began)
-    say(f"{part}: {sum(check.holds for check in result.checks)} of {len(result.checks)} held")
+    say(f"{part}: {sum(check.holds for check in result.checks)} of {len(result.checks)} held, in {began.ago:.0f} s")
     return result.holds
 
 

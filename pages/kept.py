@@ -25,6 +25,11 @@ class Beginning:
         """This moment."""
         return cls(time.monotonic(), versions())
 
+    @property
+    def ago(self) -> float:
+        """s since then."""
+        return time.monotonic() - self.at
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -47,7 +52,7 @@ class Measured:
         cls, part: str, result: dict[str, Any], command: str, settings: dict[str, Any], began: Beginning
     ) -> Measured:
         """A result that is there this minute."""
-        took = time.monotonic() - began.at
+        took = began.ago
         ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
         before = began.versions
         known = {name: own if own == before[name] else f"{before[name]} to {own}" for name, own in versions().items()}

@@ -65,21 +65,22 @@ def text(measured: Mapping[str, Measured]) -> str:
     for part, one in measured.items():
         lines += [f"## {PARTS[part].title}", ""]
         lines += [paragraph(PARTS[part].text), ""] if PARTS[part].text else []
-        lines += [f"- {words}" for words in changes(one)]
+        lines += changes(one)
         lines += [*PARTS[part].tables(one.result), *_PAGE.show(part, PARTS[part].title)]
     return "\n".join([*lines, "## On what", "", *on_what(measured)]).rstrip() + "\n"
 
 
 def changes(one: Measured) -> list[str]:
-    """What a part was measured with and would not be measured with now."""
+    """A list of what a part was measured with and would not be measured with now; nothing where there is none."""
     part = PARTS[one.part]
     now = asdict(part.quick if "--quick" in one.command else part.settings)
     as_kept = json.loads(json.dumps(now))
-    return [
-        f"measured with `{name}` {one.settings.get(name)}, which is {value} by now"
+    found = [
+        f"- measured with `{name}` {one.settings.get(name)}, which is {value} by now"
         for name, value in as_kept.items()
         if one.settings.get(name) != value
     ]
+    return [*found, ""] if found else []
 
 
 def reasons(judgements: Sequence[Judgement], found: Found) -> list[str]:
