@@ -34,6 +34,7 @@ from envs.recording import Lens, Recording
 from envs.scenarios import Scenario, find
 from envs.simulation import probe
 
+_SEEN_ENOUGH = (0, signal.SIGTERM, -signal.SIGTERM)  # exit codes of a SUMO that somebody closed
 DIAGRAM_SECONDS = 600.0  # of the space-time diagram, with an instant a second
 
 # What only the command line needs is imported where it is needed: each episode's process imports this file.
@@ -59,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the command line asks for."""
+    curves = find_curves(options)
     study = prepare(options) if options.controller else None
     if study is not None and options.gui:
         show(options, study)
@@ -66,8 +68,8 @@ def run(options: argparse.Namespace) -> None:
         film(options, study)
     else:
         episodes = measure(options, study) if study is not None else []
-        if options.curves:
-            draw_curves(options, episodes)
+        if curves.groups:
+            draw_curves(options, curves, episodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +129,21 @@ def choose_conditions(options: argparse.Namespace, trained: Sequence[dict[str, A
 
 def measure(options: argparse.Namespace, study: Study) -> list[Episode]:
     """Let every controller act on every seed, print what came out, and write it down where it is wanted."""
-    from report.delays import busiest_moment
     from report.progress import progress
 
-    folder = make_folder("--out", options.out) if options.out is not None else None
+    if options.out is not None:
+        make_folder("--out", options.out)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    recordings = []
-    with progress("episodes", len(study.controllers) * (len(seeds) + (folder is not None))) as advance:
+    with progress("episodes", len(study.controllers) * len(seeds)) as advance:
         where = study.scenario, study.network, study.controllers
         episodes = evaluate(*where, seeds, study.conditions, on_episode=advance, **study.limits)
-        if folder is not None:
-            begin, end = study.conditions.window(study.scenario)
-            worst = max(begin, min(begin + busiest_moment(episodes, COURSE_BIN), end - DIAGRAM_SECONDS))
-            recordings = study.record(seeds[0], Lens(worst, min(end, worst + DIAGRAM_SECONDS), 1.0), advance)
-    report(options, study, episodes, recordings)
+    report(options, study, episodes)
+    if options.out is not None:
+        look(options, study, episodes)
     return episodes
 
 
-def report(
-    options: argparse.Namespace, study: Study, episodes: Sequence[Episode], recordings: Sequence[Recording]
-) -> None:
+def report(options: argparse.Namespace, study: Study, episodes: Sequence[Episode]) -> None:
     """Print and write what came out."""
     from rich.console import Console
 
@@ -160,8 +157,22 @@ def report(
         tables.show(episodes, Console(), title=f"Delay on {options.scenario}: {study.conditions}", details=True)
     if options.out is not None:
         with writing("--out", options.out):
-            for trouble in folder.write(options.out, facts, episodes, recordings, COURSE_BIN, options.scenario):
-                print(trouble, file=sys.stderr)
+            folder.write(options.out, facts, episodes, COURSE_BIN, options.scenario)
+
+
+def look(options: argparse.Namespace, study: Study, episodes: Sequence[Episode]) -> None:
+    """Record the worst minutes of the first seed under every controller, and draw them."""
+    from report.delays import busiest_moment
+    from report.folder import draw_recordings
+    from report.progress import progress
+
+    begin, end = study.conditions.window(study.scenario)
+    worst = max(begin, min(begin + busiest_moment(episodes, COURSE_BIN), end - DIAGRAM_SECONDS))
+    with progress("recordings", len(study.controllers)) as advance:
+        recordings = study.record(options.first_seed, Lens(worst, min(end, worst + DIAGRAM_SECONDS), 1.0), advance)
+    with writing("--out", options.out):
+        if trouble := draw_recordings(options.out, recordings, options.scenario):
+            print(trouble, file=sys.stderr)
 
 
 def film(options: argparse.Namespace, study: Study) -> None:
@@ -193,28 +204,63 @@ def show(options: argparse.Namespace, study: Study) -> None:
     with closing(session):
         try:
             show_episode(session, study.controllers[0], options.first_seed, conditions)
-        except SumoError as error:  # whoever looked on has seen enough, it seems
+        except SumoError as error:
+            if error.exit_code not in _SEEN_ENOUGH:
+                raise
             print(f"the window was closed before the end: {error}", file=sys.stderr)
 
 
-def draw_curves(options: argparse.Namespace, episodes: Sequence[Episode]) -> None:
-    """Draw how groups of runs have learned, and how the first controller does if there was one."""
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Groups of runs whose learning is to be drawn, by what they are called, and what they were trained on."""
+
+    groups: dict[str, Sequence[Path]]
+    scenarios: Sequence[str]
+
+
+def find_curves(options: argparse.Namespace) -> Curves:
+    """See that the runs are there, and that what is to be drawn together belongs together, before anything takes time.
+
+    Raises ``UsageError`` where that is not so.
+    """
+    scenarios = sorted({check_alike(runs) for runs in options.curves})
+    if options.controller and scenarios not in ([], [options.scenario]):
+        raise UsageError(
+            f"--curves: the runs were trained on {' and '.join(scenarios)}, and --controller acts on "
+            f"{options.scenario}; name the same --scenario, or leave --controller out"
+        )
+    return Curves(dict(zip(label_groups(options.curves), options.curves, strict=True)), scenarios)
+
+
+def label_groups(groups: Sequence[Sequence[Path]]) -> list[str]:
+    """What groups of runs are called: by the names of their folders, or by their paths where names would not tell.
+
+    Raises ``UsageError`` where these do not, either.
+    """
+    labels: list[str] = []
+    for spell in (lambda run: run.name, str):
+        labels = [" to ".join(dict.fromkeys([spell(runs[0]), spell(runs[-1])])) for runs in groups]
+        if len(set(labels)) == len(labels):
+            return labels
+    twice = next(label for label in labels if labels.count(label) > 1)
+    raise UsageError(f"--curves {twice}: begins and ends two groups; each must have runs of its own")
+
+
+def draw_curves(options: argparse.Namespace, curves: Curves, episodes: Sequence[Episode]) -> None:
+    """Draw how groups of runs have learned, on each scenario, and how the first controller does if there was one."""
     from learner import metrics
-    from report.curves import learning_curves
+    from report.curves import Rows, by_scenario, learning_curves
     from report.statistics import Summary, by_controller
 
-    scenarios = {check_alike(runs) for runs in options.curves}
-    groups = {
-        f"{runs[0].name} to {runs[-1].name}" if len(runs) > 1 else runs[0].name: [
-            metrics.read(folder / metrics.FILE_NAME) for folder in runs
-        ]
-        for runs in options.curves
-    }
+    groups: dict[str, list[Rows]] = {}
+    for label, folders in curves.groups.items():
+        runs: list[Rows] = [metrics.read(folder / metrics.FILE_NAME) for folder in folders]
+        groups |= {f"{label}: {name}": own for name, own in by_scenario(runs).items()} or {label: runs}
     first = list(by_controller(episodes).items())[:1]
     baselines = {name: Summary.of(episode.delay for episode in own) for name, own in first}
     path = make_folder("--out", options.out) / "learning-curves.png"
     with writing("--out", path):
-        learning_curves(path, groups, baselines, f"Learning on {' and '.join(sorted(scenarios))}")
+        learning_curves(path, groups, baselines, f"Learning on {' and '.join(curves.scenarios)}")
     if not options.json:
         print(path)
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, parent_process, resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.process import current_process
+from multiprocessing.process import BaseProcess, current_process
 from typing import Any
 
+_IMPORT_LIMIT = 300.0  # s for a forkserver to import our rooms, and after an update to compile loops
+_FORK_LIMIT = 10.0  # s for a forkserver that has served before, to fork once more
 _LAST_MOMENTS = 5.0  # s that a helper has to end
 _SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -28,6 +30,7 @@ FOR_THE_PARENT = (
 
 _server: Any = forkserver._forkserver
 _socket = -1  # the forkserver's, which has no name
+_served = 0  # process id of the forkserver that the latest child came from
 _starting = threading.RLock()  # what a start changes for a moment belongs to all threads
 
 
@@ -78,6 +81,22 @@ def _start_without_a_name() -> None:
         finally:
             config["tempdir"] = before
             os.close(directory)
+
+
+def start_child(process: BaseProcess, server: int) -> None:
+    """Start a process that is forked from the forkserver with the process id ``server``.
+
+    Raises ``TimeoutError`` where that stands: it has been killed then, and ``start_forkserver`` starts another one.
+    Raises OSError, EOFError or RuntimeError where it, or the machine, does not let us have a process.
+    """
+    global _served
+    limit = _FORK_LIMIT if server == _served else _IMPORT_LIMIT
+    try:
+        with killed_after(limit, server):
+            process.start()
+    except TimeoutError as error:
+        raise TimeoutError(f"the process that it is forked from did not answer within {limit:g} s") from error
+    _served = server
 
 
 def kill_forkserver() -> None:

@@ -22,6 +22,8 @@ from envs.simulation import no_signals
 from envs.trips import read_trips, trip_options
 from envs.variation import Variation
 
+_AS_IT_IS = "1"  # the demand
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -35,14 +37,21 @@ class Conditions:
     max_hold: float = 60.0
     episode_seconds: float | None = None
     time_to_teleport: float = -1.0
-    demand_scale: str = "1"
+    demand_scale: str = _AS_IT_IS
     departure_jitter: float = 0.0
 
     def __str__(self) -> str:
-        return (
-            f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
-            f"{self.min_green:g} s of green at least; policies: a turn after {self.max_red:g} s of red, green for "
-            f"who is held up inside by one who has stood for less than {self.max_hold:g} s"
+        return "; ".join(
+            [
+                f"a decision every {self.decision_interval:g} s, {self.yellow_time:g} s of yellow, "
+                f"{self.min_green:g} s of green at least",
+                *([f"the first {self.episode_seconds:g} s"] if self.episode_seconds is not None else []),
+                *([f"teleports after {self.time_to_teleport:g} s"] if self.time_to_teleport > 0 else []),
+                *([f"{self.demand_scale} times the demand"] if self.demand_scale != _AS_IT_IS else []),
+                *([f"departures up to {self.departure_jitter:g} s later"] if self.departure_jitter > 0 else []),
+                f"policies: a turn after {self.max_red:g} s of red, green for who is held up inside by one who has "
+                f"stood for less than {self.max_hold:g} s",
+            ]
         )
 
     @property

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from buffers.children import kill_forkserver, killed_after, start_forkserver, without_main
+from buffers.children import kill_forkserver, start_child, start_forkserver, without_main
 from buffers.shared import Descriptor
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
@@ -27,8 +27,6 @@ from collectors.worker import FAILED, GIVEN_UP, run_collector
 
 START_LIMIT = 60.0  # s for one simulation to load its network; --stall-limit where that is longer
 _PRELOAD = ["collectors.preload"]
-_IMPORT_LIMIT = 300.0  # s for a forkserver to import our rooms, and after an update to compile loops
-_FORK_LIMIT = 10.0  # s for a forkserver that has served before, to fork once more
 _SUMO_SHARE = 0.8  # of the pool's patience
 _CALLS = 3  # of those under way, that are quoted when a collector hangs
 
@@ -84,7 +82,6 @@ class ProcessPool:
         self._changed = threading.Condition()  # its lock guards the members
         self._closing = False
         self._started = False
-        self._served_by = 0  # process id of the forkserver that the latest collector came from
         self._watch = threading.Thread(target=self._keep_watch, name="pool", daemon=True)
         self._context = multiprocessing.get_context("forkserver")
         prepare()
@@ -92,19 +89,14 @@ class ProcessPool:
     def _launch(self, number: int, words: Descriptor) -> BaseProcess:
         slots = self._slots.for_collector(number)
         server = start_forkserver(_PRELOAD)  # it may have been killed itself
-        limit = _FORK_LIMIT if server == self._served_by else _IMPORT_LIMIT
         process = self._context.Process(
             target=run_collector,
             args=(self._plan, number, slots, self._weights, self.board, words, server),
             name=f"collector-{number}",
             daemon=True,
         )
-        try:
-            with without_main(), killed_after(limit, server):
-                process.start()
-        except TimeoutError as error:
-            raise TimeoutError(f"the process that it is forked from did not answer within {limit:g} s") from error
-        self._served_by = server
+        with without_main():
+            start_child(process, server)
         return process
 
     def start(self, on_wait: Callable[[], object] | None = None) -> None:

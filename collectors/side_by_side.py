@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
-from buffers.children import follow_parent, killed_after, start_forkserver
+from buffers.children import follow_parent, kill_forkserver, killed_after, start_child, start_forkserver
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
 from machine import cores
@@ -20,8 +20,8 @@ from machine import cores
 Result = TypeVar("Result")
 ResultOut = TypeVar("ResultOut", covariant=True)
 
-_START_LIMIT = 300.0  # s until a job is forked from a process that may have to import all first, and compile loops
 _ANSWER_LIMIT = 60.0  # s for a result once it has begun
+_LAST_MOMENTS = 5.0  # s until the forkserver has told of the end of one that was killed
 _LOOK = 0.5  # s until it looks whether somebody wants it to end
 _PRELOAD = ["collectors.preload", "collectors.evaluation"]  # imported once for all processes
 
@@ -84,11 +84,11 @@ class _Running(Generic[Result]):
             target=_run, args=(job, theirs), name=f"episode-{number}", daemon=True
         )
         try:
-            with killed_after(_START_LIMIT, server):
-                self._process.start()
-        except TimeoutError as error:
+            start_child(self._process, server)
+        except (OSError, EOFError, RuntimeError) as error:
             self.connection.close()
-            raise EvaluationError(f"{job}: the process that it is forked from did not answer: {error}") from error
+            why = error if isinstance(error, TimeoutError) else repr(error)
+            raise EvaluationError(f"{job} could not be started: {why}") from error
         finally:
             theirs.close()
         self.deadline = time.monotonic() + timeout
@@ -120,7 +120,10 @@ class _Running(Generic[Result]):
     def kill(self) -> None:
         """End it at once, and its SUMO with it; harmless where it has ended."""
         self._process.kill()
-        self._process.join()
+        self._process.join(_LAST_MOMENTS)
+        if self._process.is_alive():  # as far as we have been told: the forkserver stands
+            kill_forkserver()
+            self._process.join(_LAST_MOMENTS)
         self.connection.close()
 
 

@@ -12,4 +12,11 @@ class SumoMissingError(RuntimeError):
 
 
 class SumoError(RuntimeError):
-    """SUMO died or answered with an error; the message quotes SUMO's own last words."""
+    """SUMO died or answered with an error; the message quotes SUMO's own last words.
+
+    ``exit_code`` is that of its process, None where it has not ended, or has none of its own.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -80,7 +80,7 @@ class LibsumoSession:
         self._until: float | None = None
         self._words = LastWords()
         try:
-            with self._explained():
+            with self.explained():
                 libsumo.start([str(sumo.binary("sumo")), *self._arguments(0)])
                 self.network = network or read_network(libsumo)
         except BaseException:
@@ -96,11 +96,11 @@ class LibsumoSession:
         return [*simulation_options(self.scenario, seed, time_to_teleport, [*extra, *varied]), "--error-log", log]
 
     def reset(self, seed: int) -> None:
-        with self._explained():
+        with self.explained():
             self.client.load(self._arguments(seed, self._variation.options(self.scenario, seed)))
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
-        with self._explained():
+        with self.explained():
             install_programs(self.client, self.network, programs)
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
@@ -142,15 +142,15 @@ class LibsumoSession:
         return Snapshot(now, table, lanes)
 
     def totals(self) -> dict[str, float]:
-        with self._explained():
+        with self.explained():
             return {name: float(self.client.simulation.getParameter("", key)) for name, key in TOTALS.items()}
 
     def delays_under_way(self) -> NDArray[np.float64]:
-        with self._explained():
+        with self.explained():
             return delays_under_way(self.client, self.network.junction)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn what libsumo raises into a ``SumoError`` that quotes SUMO; costs a microsecond that decisions save."""
         try:
             yield
@@ -163,7 +163,7 @@ class LibsumoSession:
         return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}")
 
     def finish(self) -> None:
-        with self._explained():
+        with self.explained():
             self.close()
 
     def close(self) -> None:

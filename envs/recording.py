@@ -34,9 +34,17 @@ class Lens:
 
     def between(self, after: float, until: float) -> list[float]:
         """The moments to look at that lie between two others, s."""
-        first = max(0, math.floor((after - self.begin) / self.period + _TINY) + 1)
+        first = max(0, self._number(after) + 1)
         last = math.ceil((min(until, self.end + self.period) - self.begin) / self.period - _TINY) - 1
         return [self.begin + number * self.period for number in range(first, last + 1)]
+
+    def after(self, time: float) -> float:
+        """The first moment to look at after this one, s."""
+        return self.begin + max(0, self._number(time) + 1) * self.period
+
+    def _number(self, time: float) -> int:
+        """Of the last moment to look at by then."""
+        return math.floor((time - self.begin) / self.period + _TINY)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,7 +117,7 @@ class Camera:
         """Keep the present instant if it is due. Raises ``SumoError`` where its vehicles cannot be told apart."""
         if not self._due - _TINY <= snapshot.time <= self._lens.end + _TINY:
             return
-        self._due = max(self._due, snapshot.time) + self._lens.period
+        self._due = self._lens.after(snapshot.time)
         names = sorted(self._client.vehicle.getIDList())
         if len(names) != len(snapshot.lanes):
             raise SumoError(f"at {snapshot.time:g} s SUMO names {len(names)} vehicles and shows {len(snapshot.lanes)}")

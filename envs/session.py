@@ -7,6 +7,7 @@ that one process can keep several simulations busy at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +82,9 @@ class Session(Protocol):
 
     def receive(self) -> Snapshot:
         """Wait for what ``send`` began. Raises ``SumoError`` when SUMO dies, refuses, or hangs."""
+
+    def explained(self) -> AbstractContextManager[None]:
+        """A block that speaks to ``client`` itself: what breaks in it becomes a ``SumoError``."""
 
     def check(self) -> None:
         """Raise ``SumoError`` when SUMO has died since it was last spoken to."""

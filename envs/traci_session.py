@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import numpy as np
 import traci.constants as tc
@@ -183,7 +182,7 @@ class TraciSession:
             self._time = float(self.client.simulation.getTime())  # answered once the scenario is loaded
 
     def install(self, programs: dict[str, SwitchingProgram]) -> None:
-        with self._explained():
+        with self.explained():
             install_programs(self.client, self.network, programs)
 
     def send(self, commands: Sequence[PhaseCommand], until: float) -> None:
@@ -228,7 +227,7 @@ class TraciSession:
             raise self._failure(FatalTraCIError("connection closed"))
 
     def observe(self) -> Snapshot:
-        with self._explained():
+        with self.explained():
             self._mail.send(self._look, 1, _OBSERVED)
             reply = self._mail.next()
             reply.status(tc.CMD_SUBSCRIBE_JUNCTION_CONTEXT)
@@ -237,19 +236,19 @@ class TraciSession:
             return Snapshot(self._time, vehicles, lanes)
 
     def totals(self) -> dict[str, float]:
-        with self._explained():
+        with self.explained():
             self._mail.send(self._statistics, 1, _OBSERVED)
             answers = self._mail.next()
             return {name: float(answers.value(tc.CMD_GET_SIM_VARIABLE)) for name in TOTALS}
 
     def delays_under_way(self) -> NDArray[np.float64]:
-        with self._explained():
+        with self.explained():
             self._watching = False  # the read ends all subscriptions around the junction
             return delays_under_way(self.client, self.network.junction)
 
     def finish(self) -> None:
         assert self._process is not None, "finish() after close()"
-        with self._explained():
+        with self.explained():
             self.client.close(wait=False)
             try:
                 code = self._process.wait(self._step_limit)
@@ -264,15 +263,18 @@ class TraciSession:
         """Wait until the deadline (monotonic s), ``limit`` s in all, for what SUMO answers once it has loaded."""
         left = max(0.0, deadline - time.monotonic())
         overdue = f"has not loaded its scenario within {limit:g} s (start_limit; in a run, --stall-limit)"
-        with self._explained(left, overdue):
+        with self.explained(left, overdue):
             self._mail.wait_at_most(left)
             yield
             self._mail.wait_at_most(self._step_limit)
         self._slowest = max(self._slowest, limit - (deadline - time.monotonic()))
 
     @contextmanager
-    def _explained(self, limit: float | None = None, overdue: str = "") -> Iterator[None]:
-        """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO."""
+    def explained(self, limit: float | None = None, overdue: str = "") -> Iterator[None]:
+        """Turn whatever breaks while talking to SUMO into a ``SumoError`` that quotes SUMO.
+
+        Without an answer for ``limit`` s, by default ``step_limit``, SUMO is ``overdue``, in these words.
+        """
         began, limit = time.monotonic(), self._step_limit if limit is None else limit
         try:
             yield
@@ -283,18 +285,16 @@ class TraciSession:
 
     def _failure(self, error: BaseException, overdue: str = "") -> SumoError:
         """What went wrong between us and SUMO, in one line that quotes it."""
-        process = self._process
+        process, code = self._process, None
         if isinstance(error, TimeoutError):
             what = f"SUMO (process {self.pids[0]}) {overdue or f'has not answered for {self._step_limit:g} s'}"
         elif isinstance(error, codec.ProtocolError | TraCIException):
             what = " ".join(str(error).split())  # SUMO's own may have several lines
         else:
-            try:
-                code: Any = process.wait(1.0) if process is not None else None
-            except subprocess.TimeoutExpired:
-                code = None
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(1.0) if process is not None else None
             what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
-        return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}")
+        return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}", code)
 
     def close(self) -> None:
         self.close_process()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from buffers.children import follow_parent, without_main
+from buffers.children import follow_parent, start_child, start_forkserver, without_main
 from buffers.queue import Doorbell
 from graph.batch import Batch
 from graph.dataset import ExperienceDataset
@@ -136,7 +136,7 @@ class _Worker:
         )
         try:
             with without_main():
-                self._process.start()
+                start_child(self._process, start_forkserver([__name__]))
         except (OSError, EOFError, RuntimeError) as error:  # or no thread can be started
             self._close()
             raise LoaderError(f"loader worker {number} could not be started: {error!r}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +28,10 @@ def learning_curve(path: Path, metrics: Rows, baselines: Mapping[str, Summary], 
     """Draw a run's mean delay over training time and over decisions as a PNG, on each of its scenarios.
 
     ``metrics`` are rows as ``learner.metrics.read`` gives them, of which ``trained`` (s of training), ``decisions`` and
-    ``delay`` (s, mean of the latest episodes) are used, or ``delay/NAME`` where there are several scenarios.
-    ``baselines`` are those of the fixed-time programs (s) by scenario, each drawn as a line with its 95 % band. Where
-    no episode has ended yet the picture says so.
+    ``delay`` (s, mean of the latest episodes) are used, or ``delay/NAME`` where there are several scenarios. An episode
+    that was cut by a gridlock has the delay of until then: where there is one scenario, and some were cut, the share of
+    them, ``gridlocked``, is drawn above. ``baselines`` are delays under the fixed-time programs (s) by scenario, each
+    drawn as a line with its 95 % band. Where no episode has ended yet the picture says so.
     """
     groups = {"policy, latest training episodes": [metrics]}
     if len(baselines) > 1:
@@ -38,24 +40,38 @@ def learning_curve(path: Path, metrics: Rows, baselines: Mapping[str, Summary], 
 
 
 def on_scenario(metrics: Rows, name: str) -> Rows:
-    """The rows of a run on several scenarios with the delay on one of them."""
-    return [{**row, "delay": row.get(f"delay/{name}")} for row in metrics]
+    """The rows of a run on several scenarios with the delay on one of them; all else is the mean over them."""
+    return [{**row, "delay": row.get(f"delay/{name}"), "gridlocked": None} for row in metrics]
+
+
+def by_scenario(runs: Sequence[Rows]) -> dict[str, list[Rows]]:
+    """Runs on several scenarios, once for each of these by its name; empty where there is one scenario."""
+    columns = dict.fromkeys(chain.from_iterable(row for rows in runs for row in rows))
+    names = [name.removeprefix("delay/") for name in columns if name.startswith("delay/")]
+    return {name: [on_scenario(rows, name) for rows in runs] for name in names}
 
 
 def learning_curves(
-    path: Path, groups: Mapping[str, Sequence[Rows]], baselines: Mapping[str, Summary], title: str = ""
+    path: Path,
+    groups: Mapping[str, Sequence[Rows]],
+    baselines: Mapping[str, Summary],
+    title: str = "",
+    judged: Mapping[str, Sequence[Rows]] = MappingProxyType({}),
 ) -> None:
     """Draw the delay of groups of runs over training time and over decisions as a PNG.
 
     The runs of a group differ in their seed: their mean is a line, from where all of them have ended an episode to
     where the first of them ends, within the band from the lowest to the highest. One baseline is for all groups;
-    several are for one group each, in their order, and have its colour. For rows and baselines see ``learning_curve``.
+    several are for one group each, in their order, and have its colour. ``judged`` has what policies of a group's runs
+    had over whole episodes, as dots. For rows and baselines see ``learning_curve``.
     """
     figure = new_figure(height=3.6, title=title)
-    for axes, (name, (unit, label)) in zip(figure.subplots(1, 2, sharey=True), _AXES.items(), strict=True):
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (name, (unit, label)) in zip(panels, _AXES.items(), strict=True):
         for (group, runs), colour in zip(groups.items(), cycle(COLOURS), strict=False):
-            curves = [_curve(rows, name, unit) for rows in runs]
-            _draw(axes, [curve for curve in curves if len(curve)], group, colour)
+            _draw(axes, _curves(runs, name, unit), group, colour)
+            for dots in _curves(judged.get(group, ()), name, unit):
+                axes.plot(*dots.T, "o", color=colour, markersize=4.0, label="judged, whole episodes")
         if not axes.lines:
             axes.text(0.5, 0.5, "no training episode has ended", transform=axes.transAxes, ha="center", va="center")
         colours = ["tab:gray"] if len(baselines) == 1 else cycle(COLOURS)
@@ -64,7 +80,9 @@ def learning_curves(
         axes.set_xlabel(label)
         axes.set_ylim(bottom=0)
         tidy(axes)
-    left, right = figure.axes
+        if any(row.get("gridlocked") for runs in groups.values() for rows in runs for row in rows):
+            _add_cuts(axes, [_curves(runs, name, unit, "gridlocked") for runs in groups.values()])
+    left, right = panels
     left.set_ylabel("mean delay per vehicle (s)")
     handles, labels = right.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))  # bands are called alike
@@ -74,10 +92,10 @@ def learning_curves(
     figure.savefig(path, format="png")
 
 
-def _curve(metrics: Rows, name: str, unit: float) -> NDArray[np.float64]:
-    """(something that grows, delay) of each row that has both, float64 [N, 2]."""
-    rows = _in_order([row for row in metrics if row.get("delay") is not None])
-    return np.array([(row[name] / unit, float(row["delay"])) for row in rows]).reshape(-1, 2)
+def _curves(runs: Sequence[Rows], name: str, unit: float, figure: str = "delay") -> list[NDArray[np.float64]]:
+    """Of each run that has any, (something that grows, delay or another figure) of its rows, float64 [N, 2]."""
+    known = [_in_order([row for row in rows if row.get(figure) is not None]) for rows in runs]
+    return [np.array([(row[name] / unit, float(row[figure])) for row in rows]) for rows in known if rows]
 
 
 def _in_order(metrics: Rows) -> Rows:
@@ -105,6 +123,17 @@ def _common(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     first = max((curve[0, 0] for curve in curves), default=np.inf)
     last = min((curve[-1, 0] for curve in curves), default=-np.inf)
     return np.linspace(first, last, _POINTS) if first <= last else np.empty(0)
+
+
+def _add_cuts(axes: Axes, groups: Sequence[Sequence[NDArray[np.float64]]]) -> None:
+    """A low panel above, with the share of episodes that were cut, for each group of runs."""
+    above = axes.inset_axes((0.0, 1.05, 1.0, 0.2), sharex=axes)
+    for curves, colour in zip(groups, cycle(COLOURS), strict=False):
+        _draw(above, curves, "", colour)
+    above.set_ylim(0.0, 1.0)
+    above.set_ylabel("gridlocked", fontsize="small")
+    tidy(above)
+    above.tick_params(labelbottom=False)
 
 
 def _draw_baseline(axes: Axes, baseline: Summary, name: str, colour: str) -> None:

@@ -21,11 +21,10 @@ def write(
     folder: Path,
     record: dict[str, Any],
     episodes: Sequence[Episode],
-    recordings: Sequence[Recording],
     bin_seconds: float,
     title: str,
-) -> list[str]:
-    """Write ``record`` as report.json, the episodes as report.csv, and all pictures; returns what was left out and why.
+) -> None:
+    """Write ``record`` as report.json, the episodes as report.csv, and pictures of delays.
 
     ``bin_seconds`` is that of the episodes' courses. Raises ``OSError``.
     """
@@ -33,8 +32,12 @@ def write(
     (folder / "report.csv").write_text(records.as_csv(episodes), encoding="utf-8")
     delays.comparison(folder / "report.png", episodes, f"Delay on {title}")
     delays.over_time(folder / "delay-over-time.png", episodes, bin_seconds, f"Delay over time on {title}")
+
+
+def draw_recordings(folder: Path, recordings: Sequence[Recording], title: str) -> str:
+    """Draw what cameras have seen as space-time.png; returns why it is left out where it is. Raises ``OSError``."""
     try:
         space_time(folder / "space-time.png", recordings, f"The busiest way through {title}")
     except ValueError as error:
-        return [f"space-time.png is left out: {error}"]
-    return []
+        return f"space-time.png is left out: {error}"
+    return ""

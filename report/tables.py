@@ -23,8 +23,12 @@ _DETAILS_LEGEND = (
 def show(
     trials: Sequence[Trial], console: Console, baseline: str | None = None, title: str = "", details: bool = False
 ) -> None:
-    """Print the table, and with ``details`` a second one with what else there is to know."""
+    """Print the table, and with ``details`` a second one with what else there is to know.
+
+    That one is printed, too, where delays do not tell all: an episode was gridlocked, or somebody never got in.
+    """
     rows = results(trials, baseline)
+    details = details or any(map(_is_jammed, rows))
     legend = _LEGEND if len(trials) > len(rows) else _LEGEND_OF_ONE
     _print(console, _lines(rows), _best(rows), title, legend)
     if details:
@@ -58,8 +62,14 @@ def _table(lines: list[list[str]], best: int | None, title: str, legend: str) ->
 
 
 def _best(rows: Sequence[Result]) -> int | None:
-    """Which of several controllers has the least delay."""
-    return min(range(len(rows)), key=lambda i: rows[i].figures["delay"].mean) if len(rows) > 1 else None
+    """Which of several controllers has the least delay, that of vehicles which never got in included where known."""
+    delays = [row.figures.get("full_delay", row.figures["delay"]).mean for row in rows]
+    return delays.index(min(delays)) if len(rows) > 1 else None
+
+
+def _is_jammed(row: Result) -> bool:
+    outside = row.figures.get("never_departed")
+    return bool(row.gridlocked) or (outside is not None and outside.mean > 0)
 
 
 def _lines(rows: Sequence[Result]) -> list[list[str]]:

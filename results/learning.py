@@ -19,7 +19,7 @@ from pages.output import say
 from results.protocol import Court, Row, seeds
 
 _CURVE = 200  # points of a learning curve that are kept
-_DRAWN = ("trained", "decisions", "delay")  # and "delay/NAME" where there are several scenarios
+_DRAWN = ("trained", "decisions", "delay", "gridlocked")  # and "delay/NAME" where there are several scenarios
 
 
 @dataclass(frozen=True)

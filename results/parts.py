@@ -57,7 +57,7 @@ PARTS: dict[str, Part] = {
     ),
     "ingolstadt21": training(
         "Twenty-one signals: ingolstadt21",
-        learning.Settings(scenario="resco:ingolstadt21", minutes=20.0, moments=(300.0, 600.0, 1200.0)),
+        learning.Settings(scenario="resco:ingolstadt21", minutes=20.0, moments=(300.0, 600.0, 1200.0), runs=3),
         _QUICK,
     ),
     "transfer": training(

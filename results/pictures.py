@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from report.curves import learning_curves, on_scenario
+from report.curves import by_scenario, learning_curves
 from report.figures import COLOURS, new_figure, tidy
 from report.statistics import Summary
 from results.protocol import Found, Row, median_delay
@@ -19,15 +19,36 @@ if TYPE_CHECKING:
 
 
 def curves(path: Path, result: Row, found: Found) -> None:
-    """How training episodes went: phases sampled, departures jittered; on each scenario, with fixed time if known."""
+    """How training episodes went: phases sampled, departures jittered; on each scenario, with fixed time if known.
+
+    Dots are the policies that were judged.
+    """
     yardsticks = found.get("yardsticks", {}).get("rows", [])
     fixed = {row["network"]: Summary.of(row["delays"]) for row in yardsticks if row["controller"] == "fixed"}
     runs = [run["curve"] for run in result["runs"]]
-    several = [name.removeprefix("delay/") for name in (runs[0][-1] if runs else ()) if name.startswith("delay/")]
-    groups = {name: [on_scenario(rows, name) for rows in runs] for name in several} or {"training episodes": runs}
+    several = by_scenario(runs)
+    groups = several or {"training episodes": runs}
     known = [name for name in several or [result["scenario"]] if name in fixed]
     baselines = {f"{name}, fixed time": fixed[name] for name in known}
-    learning_curves(path, groups, baselines, f"Learning on {result['scenario']}")
+    judged = {
+        group: [dots(result, run, network) for run in result["runs"]]
+        for group, network in zip(groups, several or [result["scenario"]], strict=True)
+    }
+    learning_curves(path, groups, baselines, f"Learning on {result['scenario']}", judged)
+
+
+def dots(result: Row, run: Row, network: str) -> list[Row]:
+    """What the policies of a run were worth on one network, at their places on the run's curve."""
+    decisions, trained = ([row[name] for row in run["curve"]] for name in ("decisions", "trained"))
+    return [
+        {
+            "decisions": row["decisions"],
+            "trained": float(np.interp(row["decisions"], decisions, trained)),
+            "delay": row["delay"]["mean"],
+        }
+        for row in result["rows"]
+        if (row["seed"], row["network"]) == (run["seed"], network)
+    ]
 
 
 def controllers(path: Path, result: Row, found: Found) -> None:
@@ -35,10 +56,10 @@ def controllers(path: Path, result: Row, found: Found) -> None:
     rows = result["rows"]
     networks = list(dict.fromkeys(row["network"] for row in rows))
     names = list(dict.fromkeys(row["controller"] for row in rows))
-    figure = new_figure(height=1.0 + 0.3 * len(names), title="Median delay of classical controllers (s)")
+    figure = new_figure(height=1.0 + 0.3 * len(names), title="Median full delay of classical controllers (s)")
     panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
     for axes, network in zip(panels, networks, strict=True):
-        medians = {row["controller"]: row["delay"]["median"] for row in rows if row["network"] == network}
+        medians = {row["controller"]: row["full_delay"]["median"] for row in rows if row["network"] == network}
         _bars(axes, {name: medians[name] for name in names if name in medians})
         axes.set_title(network, fontsize="medium", loc="left")
     figure.savefig(path, format="png")

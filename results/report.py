@@ -12,6 +12,8 @@ from pages.judgement import Judgement
 from pages.kept import Measured
 from pages.page import Page, introduction, on_what
 from pages.tables import paragraph, targets
+from results import tables
+from results.differences import differences
 from results.parts import PARTS
 from results.protocol import CONDITIONS, Found
 from results.reasons import why
@@ -19,14 +21,14 @@ from results.targets import judge
 
 _PAGE = Page("results")
 _INTRODUCTION = f"""
-`make results` trains, judges and writes this page; `python -m results report` writes it again from what was found, each
-episode of it in [measured/results](measured/results). Each part is a script of its own that prints JSON:
-`python -m results.learning --help`. Runs are what `python train_rl.py --scenario S --num-envs 4` is, for as long as it
-says, with the one default profile for all maps; those under "What matters" differ in what is said there. Step size,
-features, reuse, averaging and `--trace` were chosen on cologne1 and cologne8, `--max-hold` on cologne1, the bound of
-values and the log barrier on ingolstadt21; what a policy does not look at, shares of ways and `--max-red` by what
-policies of cologne1 and grid4x4 do on cologne8, cologne3 and ingolstadt7. All of it in part by looking at the very
-episodes of this page.
+`make results` trains, judges and writes this page; `python -m results report` writes it again from what was found, the
+delay of each episode included, in [measured/results](measured/results). Each part is a script of its own that prints
+JSON: `python -m results.learning --help`. Runs are what `python train_rl.py --scenario S --num-envs 4` is, for as long
+as it says, with the one default profile for all maps; those under "What matters" differ in what is said there. Step
+size, features, reuse, averaging and `--trace` were chosen on cologne1 and cologne8, `--max-hold` on cologne1, the
+bound of values and the log barrier on ingolstadt21; what a policy does not look at, shares of ways and `--max-red` by
+what policies of cologne1 and grid4x4 do on cologne8, cologne3 and ingolstadt7. All of it in part by looking at the
+very episodes of this page.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
@@ -40,8 +42,15 @@ Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on col
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
 Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
 count from the start of the process, in a checkout that `make setup` has been run in; their policy is the newest
-checkpoint. Where there are several training runs, targets are held against their median, and a run that failed counts
-as infinite delay.
+checkpoint. Learning curves are of training episodes, of which one that gridlocks ends there with the delay that it has
+by then, and lies below what the whole hour would have: the dots are the judged policies, over whole hours. Where there
+are several training runs, targets are held against their median, and a run that failed counts as infinite delay.
+"""
+
+_PAIRS = """
+The last checkpoints, in the mean over training runs, against the classical controller of the least full delay: the mean
+of the differences episode by episode, in which both met the same traffic, and its 95 % interval. Where that includes 0
+these episodes do not tell them apart.
 """
 
 
@@ -62,6 +71,8 @@ def text(measured: Mapping[str, Measured]) -> str:
         f"{f', {unknown} were not measured' if unknown else ''}.",
         *("", *targets(judgements), *reasons(judgements, found)),
     ]
+    if pairs := list(differences(found)):
+        lines += ["## Against the best classical controller", "", paragraph(_PAIRS), "", *tables.differences(pairs)]
     for part, one in measured.items():
         lines += [f"## {PARTS[part].title}", ""]
         lines += [paragraph(PARTS[part].text), ""] if PARTS[part].text else []

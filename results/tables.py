@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pages.tables import NOTHING, table
+from results.differences import Difference
 from results.protocol import Row
 
 
@@ -49,6 +50,16 @@ def snapshots(result: Row) -> list[str]:
     ]
     commands = [run["command"] for run in result["runs"]]
     return [*table(header, cells), *(f"- `{command}`" for command in commands), *_failed(result), ""]
+
+
+def differences(found: Sequence[Difference]) -> list[str]:
+    """A row for each network."""
+    header = ("network", "against", "training runs", "difference (s)")
+    cells = [
+        (f"`{one.network}`", f"`{one.controller}`", f"{one.runs}", _interval(one.summary.mean, one.summary.high))
+        for one in found
+    ]
+    return table(header, cells, words=2)
 
 
 def side_by_side(result: Row) -> list[str]:
@@ -96,8 +107,11 @@ def _failed(result: Row) -> list[str]:
 def _delay(row: Row) -> tuple[str, str]:
     """The mean with its interval, and the median."""
     delay = row["delay"]
-    half = "" if delay["high"] is None else f" ± {delay['high'] - delay['mean']:.1f}"
-    return f"{delay['mean']:.1f}{half}", f"{delay['median']:.1f}"
+    return _interval(delay["mean"], delay["high"]), f"{delay['median']:.1f}"
+
+
+def _interval(mean: float, high: float | None) -> str:
+    return f"{mean:.1f}" + ("" if high is None else f" ± {high - mean:.1f}")
 
 
 def _means(row: Row) -> Sequence[str]:

@@ -10,7 +10,7 @@ from pages import script
 from pages.output import say
 from results.protocol import Court, seeds
 
-NETWORKS = ("resco:cologne1", "resco:cologne8", "resco:grid4x4", "resco:ingolstadt21")
+NETWORKS = ("resco:cologne1", "resco:cologne8", "resco:grid4x4", "resco:ingolstadt21", "resco:arterial4x4")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from PIL import Image
 import config
 import evaluate
 from collectors.episodes import Conditions
+from collectors.errors import EvaluationError
 from envs import sumo
 from envs.controllers import CLASSICAL, FixedTime
 from envs.session import Session
@@ -191,6 +192,11 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--controller", "fixed", "--gui", "--gui-delay", "-1"], "--gui-delay -1: must be 0 or more"),
         (["--curves", "{tmp}/half"], "--curves: needs --out FOLDER"),
         (["--curves", "{tmp}/half", "--out", "{tmp}"], "--curves {tmp}/half: is no run's folder (config.yaml: No such"),
+        (
+            ["--curves", "{tmp}/run", "--out", "{tmp}", "--controller", "fixed"],
+            "--curves: the runs were trained on grid4x4, and --controller acts on single;",
+        ),
+        (["--curves", "{tmp}/run", "--curves", "{tmp}/run", "--out", "{tmp}"], "begins and ends two groups"),
         (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl"),
         (["--curves", "{tmp}/run", "{tmp}/other", "--out", "{tmp}"], "they differ in env.reward, learner.reuse, and a"),
         (["--controller", "fixed", "--out", "{tmp}/run"], "--out {tmp}/run: holds a training run, whose report would"),
@@ -240,7 +246,7 @@ def test_learning_curves_of_runs_are_drawn_beside_a_controller(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for seed in (1, 2):
-        write_run(tmp_path / f"run-{seed}", "--seed", f"{seed}")
+        write_run(tmp_path / f"run-{seed}", "--seed", f"{seed}", "--scenario", "single")
         rows = [{"trained": 2.0 * n, "decisions": 90 * n, "delay": 40.0 + seed + 90.0 / n} for n in range(1, 30)]
         (tmp_path / f"run-{seed}" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     runs = [str(tmp_path / f"run-{seed}") for seed in (1, 2)]
@@ -252,6 +258,38 @@ def test_learning_curves_of_runs_are_drawn_beside_a_controller(
     assert run(capsys, *QUICK, "--controller", "fixed", "--curves", *runs, "--out", str(beside.parent))[0] == 0
     assert alone.read_bytes() != beside.read_bytes()
     assert (beside.parent / "report.csv").exists()
+
+
+def test_groups_of_runs_of_one_name_are_told_apart_by_their_paths(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, Any]] = []
+    monkeypatch.setattr("report.curves.learning_curves", lambda path, groups, *_: drawn.append(groups))
+    flags = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        folder = write_run(tmp_path / name / "s1", "--scenario", "grid4x4,single")
+        row = {"trained": 2.0, "decisions": 9, "delay": 40.0, "delay/grid4x4": 30.0, "delay/single": 50.0}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        flags += ["--curves", str(folder)]
+    assert run(capsys, *flags, "--out", str(tmp_path))[0] == 0
+    names = [f"{tmp_path}/{name}/s1: {scenario}" for name in "ab" for scenario in ("grid4x4", "single")]
+    assert list(drawn[0]) == names
+    assert [rows[0]["delay"] for (rows,) in drawn[0].values()] == [30.0, 50.0, 30.0, 50.0]
+
+
+def test_figures_are_printed_and_written_before_anybody_looks_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EvaluationError("the recording has come to nothing")
+
+    monkeypatch.setattr(evaluate, "record", fail)
+    code, text, errors = run(capsys, *QUICK, "--controller", "fixed", "--out", str(tmp_path))
+    assert (code, errors) == (1, "error: the recording has come to nothing\n")
+    assert "fixed" in text
+    assert (tmp_path / "report.csv").exists()
+    assert not (tmp_path / "space-time.png").exists()
 
 
 GUI = ["--scenario", "single", "--episode-seconds", "60", "--gui", "--gui-delay", "0", "--controller"]
@@ -272,17 +310,32 @@ def test_without_a_display_a_window_is_refused_and_films_are_named(
 class Closing(FixedTime):
     """Somebody closes the window after half a minute."""
 
+    number = signal.SIGTERM
+
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
         self._session = session
 
     def act(self, frame: Frame) -> None:
         if frame.time >= 30.0:
-            os.kill(self._session.pids[0], signal.SIGTERM)
+            os.kill(self._session.pids[0], self.number)
 
 
-@pytest.mark.parametrize(("controller", "says"), [("max-pressure", ""), ("closing", "the window was closed before")])
+class Crashing(Closing):
+    """SUMO crashes after half a minute."""
+
+    number = signal.SIGSEGV
+
+
+@pytest.mark.parametrize(
+    ("controller", "code", "says"),
+    [
+        ("max-pressure", 0, ""),
+        ("closing", 0, "the window was closed before"),
+        ("crashing", 1, "error: SUMO was ended by SIGSEGV"),
+    ],
+)
 def test_a_window_shows_the_episode_until_it_is_over_or_closed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, controller: str, says: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, controller: str, code: int, says: str
 ) -> None:
     """With SUMO itself in the place of its window, which it takes all options of."""
     real = sumo.binary
@@ -295,8 +348,9 @@ def test_a_window_shows_the_episode_until_it_is_over_or_closed(
     monkeypatch.setattr(sumo, "binary", stand_in)
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setitem(CLASSICAL, "closing", Closing)
-    code, text, errors = run(capsys, *GUI, controller)
-    assert (code, text) == (0, "")
+    monkeypatch.setitem(CLASSICAL, "crashing", Crashing)
+    found, text, errors = run(capsys, *GUI, controller)
+    assert (found, text) == (code, "")
     assert errors.startswith(says)
     assert bool(errors) == bool(says)
     assert "sumo-gui" in asked

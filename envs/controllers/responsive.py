@@ -21,7 +21,9 @@ class MaxPressure:
     The pressure of a movement, from one lane to one lane beyond the junction, is the vehicles on the first minus those
     on the second, weighted with the share of vehicles that go there: one in n where the lane has n ways on, as the real
     shares are not known. That of a phase is the sum over its movements; where phases draw, the present one stays.
-    (Varaiya 2013, "Max pressure control of a network of signalized intersections", with one saturation flow for all)
+    (Varaiya 2013, "Max pressure control of a network of signalized intersections", with one saturation flow for all.
+    There the queues of roads are compared, each one behind with the shares of the ways on from it; here it is all
+    vehicles on lanes, those behind with the same share as those before.)
     """
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
@@ -61,17 +63,18 @@ class MaxWave:
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         """The phase of each signal that most vehicles are close to."""
-        close = _close_to_phases(frame, self._network, self._reach)
-        return _highest(close + self._breadth, frame, self._network)
+        close = _close(frame, self._network, self._reach)
+        return _highest(_by_phase(close, self._network) + self._breadth, frame, self._network)
 
 
 class SelfOrganizing:
     """Self-organizing traffic lights (SOTL): a red phase asks for green once enough vehicles have waited long enough.
 
-    A counter per phase grows with the vehicles on its lanes within 80 m of the stop lines, times the seconds, for as
-    long as it is red. From 50 vehicle seconds on it asks; the phase that asks most gets its green, unless one or two
-    vehicles are about to cross, within 25 m of the stop line of the present phase: a platoon is not cut off at its
-    tail. These figures are ours; the papers' are in cells of grids of their own.
+    A counter per phase grows with the vehicles that approach red: those within 80 m of the stop lines, on lanes of its
+    own which the present phase lets nobody go from, times the seconds. From 50 vehicle seconds on it asks; the phase
+    that asks most gets its green, unless one or two vehicles are about to cross, within 25 m of the stop line of the
+    present phase: a platoon is not cut off at its tail. These figures are ours; the papers' are in cells of grids of
+    their own.
     (Gershenson 2005, "Self-organizing Traffic Lights", Complex Systems 16; the rule about tails: Cools, Gershenson and
     D'Hooghe 2013, "Self-organizing Traffic Lights: A Realistic Simulation")
     """
@@ -91,10 +94,13 @@ class SelfOrganizing:
         """The phase that asks most of each signal, the present one where none may have it."""
         network = self._network
         present = network.phase_start[:-1] + frame.shown  # [S] into phases
-        self._waited += _close_to_phases(frame, network, self._sight) * (frame.time - self._time)
+        close = _close(frame, network, self._sight)
+        phases, lanes = network.phase_lanes.T
+        close[lanes[np.isin(phases, present)]] = 0  # who approaches green
+        self._waited += _by_phase(close, network) * (frame.time - self._time)
         self._waited[present] = 0.0
         self._time = frame.time
-        tail = _close_to_phases(frame, network, self._near)[present]  # [S] vehicles
+        tail = _by_phase(_close(frame, network, self._near), network)[present]  # [S] vehicles
         stays = (tail > 0) & (tail < self._platoon)
         asking = np.where(self._waited >= self._threshold, self._waited, 0.0)
         return np.where(stays, frame.shown, _highest(asking, frame, network))
@@ -114,14 +120,18 @@ class Random:
         return self._generator.integers(self._counts)
 
 
-def _close_to_phases(frame: Frame, network: Network, reach: float) -> NDArray[np.float64]:
-    """Vehicles of each phase's own lanes that are within ``reach`` m of the stop line, [P]."""
+def _close(frame: Frame, network: Network, reach: float) -> NDArray[np.int64]:
+    """Vehicles on each lane that are within ``reach`` m of its end, [L]."""
     on_lane = frame.lanes >= 0
     lanes = frame.lanes[on_lane]
     left = network.lane_length[lanes] - frame.vehicles[on_lane, LANE_POSITION]  # m
-    close = np.bincount(lanes[left <= reach], minlength=len(network.lane_ids))  # [L]
-    phases, served = network.phase_lanes.T
-    return np.bincount(phases, close[served], minlength=network.num_phases).astype(np.float64)
+    return np.bincount(lanes[left <= reach], minlength=len(network.lane_ids))
+
+
+def _by_phase(counts: NDArray[np.int64], network: Network) -> NDArray[np.int64]:
+    """What is counted on lanes, [L], summed up over the lanes of each phase, [P]."""
+    phases, lanes = network.phase_lanes.T
+    return np.bincount(phases, counts[lanes], minlength=network.num_phases)
 
 
 def _highest(scores: NDArray[np.number], frame: Frame, network: Network) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import traci.constants as tc
@@ -33,14 +34,37 @@ class Actuated:
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
         """Give every signal that can be controlled the actuated variant of its program."""
-        for signal in session.network.signals:
-            logic = _running_logic(session.client, signal.id)
-            if logic.type == tc.TRAFFICLIGHT_TYPE_STATIC:
-                session.client.trafficlight.setProgramLogic(signal.id, _actuated(session.client, logic))
-                session.client.trafficlight.setProgram(signal.id, "actuated")
+        with session.explained():
+            running = {signal.id: _running_logic(session.client, signal.id) for signal in session.network.signals}
+        static = {name: logic for name, logic in running.items() if logic.type == tc.TRAFFICLIGHT_TYPE_STATIC}
+        self._programs = OwnPrograms(
+            session, {name: _actuated(session.client, logic) for name, logic in static.items()}
+        )
 
     def act(self, frame: Frame) -> None:
         """SUMO decides."""
+        self._programs.restore()
+
+
+class OwnPrograms:
+    """Programs that signals run instead of the network's, by the signal's name."""
+
+    def __init__(self, session: Session, logics: Mapping[str, Any]) -> None:
+        self._session = session
+        with session.explained():
+            for signal, logic in logics.items():
+                session.client.trafficlight.setProgramLogic(signal, logic)
+                session.client.trafficlight.setProgram(signal, logic.programID)
+        several = {signal.id for signal in session.network.signals if len(signal.programs) > 1}
+        self._planned = {signal: logic.programID for signal, logic in logics.items() if signal in several}
+
+    def restore(self) -> None:
+        """Take signals back from plans that switch programs by the time of day (WAUT)."""
+        lights = self._session.client.trafficlight
+        for signal, name in self._planned.items():
+            with self._session.explained():
+                if lights.getProgram(signal) != name:
+                    lights.setProgram(signal, name)
 
 
 def _running_logic(client: Any, signal: str) -> Any:

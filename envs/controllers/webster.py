@@ -11,6 +11,7 @@ import numpy as np
 import traci.constants as tc
 from numpy.typing import NDArray
 
+from envs.controllers.timed import OwnPrograms
 from envs.network import Network
 from envs.programs import yellow_state
 from envs.session import Session
@@ -32,8 +33,9 @@ class Webster:
     (Webster 1958, "Traffic Signal Settings", Road Research Technical Paper 39)
 
     The flows are those of the episode itself: it is driven once before, with the network's own programs, and the routes
-    of all vehicles are noted. No engineer knows them as well. A movement that several phases let go counts in each of
-    them with an equal share.
+    of all vehicles are noted, of those that do not get in or through, too. No engineer knows them as well. A movement
+    that several phases let go counts in each of them with an equal share, and one that must give way as one that need
+    not.
     """
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
@@ -42,13 +44,15 @@ class Webster:
         session.reset(seed)
         client = session.client
         ratios = flow_ratios(session.network, flows)
+        logics = {}
         for signal, (start, end) in zip(session.network.signals, pairwise(session.network.phase_start), strict=True):
             seconds = green_times(ratios[start:end], task.yellow_time, task.min_green)
-            client.trafficlight.setProgramLogic(signal.id, _program(client, signal.greens, seconds, task.yellow_time))
-            client.trafficlight.setProgram(signal.id, "webster")
+            logics[signal.id] = _program(client, signal.greens, seconds, task.yellow_time)
+        self._programs = OwnPrograms(session, logics)
 
     def act(self, frame: Frame) -> None:
         """SUMO decides."""
+        self._programs.restore()
 
 
 def _count(session: Session, end: float) -> Flows:
@@ -59,8 +63,11 @@ def _count(session: Session, end: float) -> Flows:
     now = begin
     while now < end - 1e-6:
         now = min(now + _LOOK, end)
-        client.simulationStep(now)
-        routes |= {name: client.vehicle.getRoute(name) for name in client.vehicle.getIDList() if name not in routes}
+        with session.explained():
+            client.simulationStep(now)
+            routes |= {name: client.vehicle.getRoute(name) for name in client.vehicle.getIDList() if name not in routes}
+    with session.explained():
+        routes |= {name: client.vehicle.getRoute(name) for name in client.simulation.getPendingVehicles()}
     turns = Counter(turn for route in routes.values() for turn in pairwise(route))
     return {turn: number / (end - begin) for turn, number in turns.items()}
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from buffers import children
 from buffers.children import start_forkserver
 from collectors import episodes, side_by_side
 from collectors.episodes import Conditions, run_episode
@@ -193,8 +194,8 @@ def test_one_policy_acts_on_any_map_greedily_or_not() -> None:
         assert without_wall(greedy) != without_wall(replace(sampled, controller="greedy"))
 
 
-def test_published_delays_of_cologne1_come_out() -> None:
-    """Fixed-time 42.7 s and max-pressure 23.5 s, measured by other code under the same conditions."""
+def test_what_others_have_measured_on_cologne1_comes_out() -> None:
+    """Fixed time 42.7 s and max-pressure 23.5 s, by RESCO's code under the same conditions."""
     found = evaluate(find("resco:cologne1"), None, ["fixed", "max-pressure"], [1, 2])
     assert np.mean([episode.delay for episode in found[:2]]) == pytest.approx(42.7, abs=3.0)
     assert np.mean([episode.delay for episode in found[2:]]) == pytest.approx(23.5, abs=2.5)
@@ -296,9 +297,24 @@ def test_one_that_is_killed_or_stopped_in_the_middle_of_its_answer_says_so_too(
 
 def test_a_process_that_jobs_are_forked_from_and_stands_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     os.kill(start_forkserver([]), signal.SIGSTOP)
-    monkeypatch.setattr(side_by_side, "_START_LIMIT", 0.5)
-    with pytest.raises(EvaluationError, match=r"^a long answer: the process that it is forked from did not answer"):
+    for limit in ("_FORK_LIMIT", "_IMPORT_LIMIT"):
+        monkeypatch.setattr(children, limit, 0.5)
+    says = r"^a long answer could not be started: the process that it is forked from did not answer within 0.5 s"
+    with pytest.raises(EvaluationError, match=says):
         side_by_side.run_all([LongAnswer()])
+
+
+def test_nor_is_it_waited_for_when_a_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what tells of the end of a process."""
+
+    def next_ended(running: Sequence[Any], ended: Callable[..., list[Any]] = side_by_side._next_ended) -> list[Any]:
+        os.kill(start_forkserver([]), signal.SIGSTOP)
+        return ended(running)
+
+    monkeypatch.setattr(side_by_side, "_LAST_MOMENTS", 0.5)
+    monkeypatch.setattr(side_by_side, "_next_ended", next_ended)
+    assert side_by_side.run_all([LongAnswer()]) == [bytes(1 << 24)]
+    assert multiprocessing.active_children() == []
 
 
 def test_webster_counts_as_long_as_an_episode_lasts(monkeypatch: pytest.MonkeyPatch) -> None:

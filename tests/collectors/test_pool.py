@@ -478,7 +478,7 @@ def test_a_forkserver_that_cannot_fork_is_a_setback_and_no_end(site: Site, monke
 def test_a_forkserver_that_stands_is_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     audit = Audit(site)
     audit.read_until(lambda: audit.of(0, 1, 2, 3) >= 8, "fragments")
-    monkeypatch.setattr("collectors.processes._FORK_LIMIT", 1.0)
+    monkeypatch.setattr("buffers.children._FORK_LIMIT", 1.0)
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGSTOP)  # type: ignore[attr-defined]
     os.kill(site.pids(0)[0], signal.SIGKILL)
     audit.read_until(lambda: site.rows()[0]["restarts"] == 2, "its end, and a start that came to nothing")

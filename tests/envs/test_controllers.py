@@ -29,12 +29,14 @@ from envs.controllers import (
     Webster,
 )
 from envs.controllers.responsive import best_phases
-from envs.controllers.webster import flow_ratios, green_times
+from envs.controllers.webster import _count, flow_ratios, green_times
 from envs.network import Network, Signal
 from envs.scenarios import Scenario, find
 from envs.session import LANE_POSITION, Session
 from envs.signals import Frame, SignalControl
 from envs.trips import read_trips
+from envs.variation import Variation
+from tests.support.scenarios import with_plans
 
 
 @pytest.fixture(scope="module", params=["single", "resco:cologne1", "resco:cologne8"])
@@ -106,8 +108,11 @@ def test_an_empty_network_gives_max_pressure_no_reason_to_switch(session: Sessio
     assert controller.act(frame).tolist() == shown.tolist()
 
 
-def slow_counts(session: Session, reach: float) -> list[list[int]]:
-    """Vehicles within ``reach`` m of every phase of every signal, vehicle by vehicle, from TraCI's own words."""
+def slow_counts(session: Session, reach: float, red_only: bool = False) -> list[list[int]]:
+    """Vehicles within ``reach`` m of every phase of every signal, vehicle by vehicle, from TraCI's own words.
+
+    With ``red_only`` those whose lane has green for somebody now are left out.
+    """
     client = session.client
     left: dict[str, list[np.float32]] = {}
     for name in client.vehicle.getIDList():
@@ -122,6 +127,10 @@ def slow_counts(session: Session, reach: float) -> list[list[int]]:
             for green in signal.greens
         ]
         roads = [{lane for lane in lanes if lane[0] != ":"} for lanes in served]
+        if red_only:
+            lights = zip(client.trafficlight.getRedYellowGreenState(signal.id), links, strict=True)
+            released = {link[0] for light, group in lights if light in "Gg" for link in group}
+            roads = [lanes - released for lanes in roads]
         counts.append(
             [sum(bool(metres <= reach) for lane in lanes for metres in left.get(lane, [])) for lanes in roads]
         )
@@ -149,7 +158,7 @@ def test_self_organizing_lights_decide_as_a_slow_loop_with_counters_does(session
     switches = tails = 0
     for frame in run(controller, session, seconds=900, interval=5.0):
         wanted = controller.act(frame)
-        far, near = slow_counts(session, reach=80.0), slow_counts(session, reach=25.0)
+        far, near = slow_counts(session, reach=80.0, red_only=True), slow_counts(session, reach=25.0)
         for s, own in enumerate(counters):
             shown = int(frame.shown[s])
             for phase in range(len(own)):
@@ -360,6 +369,31 @@ def test_webster_installs_and_shows_what_the_formula_makes_of_the_driven_routes(
         moments = [max(0, t - 1) % ends[-1] for t in range(400)]
         expected = [next(p.state for p, end in zip(phases, ends, strict=True) if at < end) for at in moments]
         assert shown[signal.id] == expected
+
+
+def test_flows_are_of_all_who_want_to_drive() -> None:
+    """With four times the traffic many never get in: in this scenario, each drives or would drive one turn."""
+    scenario = find("single")
+    session = open_session(scenario, "traci", variation=Variation.of("4", 0.0))
+    session.reset(1)
+    flows = _count(session, scenario.end)
+    totals = session.totals()
+    session.close()
+    seconds = scenario.end - scenario.begin
+    assert totals["waiting_to_depart"] > 100
+    assert sum(flows.values()) * seconds == pytest.approx(totals["departed"] + totals["waiting_to_depart"])
+
+
+@pytest.mark.parametrize("controller", [Actuated, Webster])
+def test_a_plan_by_the_time_of_day_takes_no_signal_away_for_long(controller: type[Controller], tmp_path: Path) -> None:
+    session = open_session(with_plans(tmp_path), "traci")
+    (signal,) = session.network.signals
+    programs = [session.client.trafficlight.getProgram(signal.id) for _ in run(controller(), session, seconds=300)]
+    session.close()
+    own = programs[0]
+    assert own == controller.__name__.lower()
+    assert programs.count("night") == 1, "SUMO switches once, and the next decision takes the signal back"
+    assert set(programs) == {own, "night"}
 
 
 def test_every_classical_controller_carries_traffic_and_the_clever_ones_carry_it_better() -> None:

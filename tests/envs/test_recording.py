@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +49,24 @@ def drive(session: Session, camera: Camera, seconds: float) -> list[Snapshot]:
         snapshots.append(session.receive())
         camera.look(snapshots[-1])
     return snapshots
+
+
+@pytest.mark.parametrize(
+    ("period", "seconds"), [(1.5, [0, 2, 3, 5, 6, 8, 9]), (2.5, [0, 3, 5, 8, 10]), (0.5, range(11))]
+)
+def test_a_period_that_is_no_multiple_of_the_step_loses_no_frame(period: float, seconds: Sequence[float]) -> None:
+    """SUMO stops at the end of the step that a moment is in, here a whole second."""
+    session = open_session(find("single"), "traci")
+    lens = Lens(0.0, 10.0, period)
+    session.reset(1)
+    camera = Camera(session, lens)
+    camera.look(session.observe())
+    for now in range(0, 10, 5):
+        for moment in (*lens.between(now, now + 5.0), now + 5.0):
+            session.send([], moment)
+            camera.look(session.receive())
+    session.close()
+    assert camera.recording("fixed", 1).times.tolist() == list(seconds)
 
 
 @pytest.mark.parametrize("backend", ["traci", "libsumo"])

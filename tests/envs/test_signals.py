@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections import Counter
 from functools import cache
 from itertools import groupby, pairwise
@@ -17,6 +16,7 @@ from envs.session import LANE_POSITION, NUM_COLUMNS, SPEED, WAITING, Snapshot
 from envs.signals import REWARDS, SignalControl
 from envs.simulation import Simulation
 from envs.traci_session import TraciSession
+from tests.support.scenarios import with_plans
 
 
 @cache
@@ -375,24 +375,7 @@ def test_signals_that_cannot_be_controlled_keep_their_own_program() -> None:
 
 def test_plans_by_the_time_of_day_do_not_take_a_signal_away(tmp_path: Path) -> None:
     """SUMO switches to the plan of the night at 110 s, in the middle of a decision; from the next one on we rule."""
-    original = find("single")
-    folder = original.config.parent
-    net = ET.parse(folder / "single.net.xml")
-    (program,) = net.iter("tlLogic")
-    signal = program.attrib["id"]
-    program.attrib["programID"] = "night"
-    additional = ET.Element("additional")
-    additional.append(program)
-    plans = ET.SubElement(additional, "WAUT", refTime="0", id="plans", startProg="0")
-    ET.SubElement(plans, "wautSwitch", time="110", to="night")
-    ET.SubElement(additional, "wautJunction", wautID="plans", junctionID=signal)
-    ET.ElementTree(additional).write(tmp_path / "plans.add.xml")
-    content = original.config.read_text()
-    for name in ("single.net.xml", "single.rou.xml"):
-        content = content.replace(f'"{name}"', f'"{folder / name}"')
-    config = tmp_path / "plans.sumocfg"
-    config.write_text(content.replace("<net-file", '<additional-files value="plans.add.xml"/><net-file', 1))
-    simulation = Simulation(find(str(config)))
+    simulation = Simulation(with_plans(tmp_path))
     try:
         simulation.reset(seed=1)
         (controlled,) = simulation.network.signals
@@ -401,7 +384,7 @@ def test_plans_by_the_time_of_day_do_not_take_a_signal_away(tmp_path: Path) -> N
         for _ in range(40):
             simulation.send(generator.integers(4, size=1))
             outcome = simulation.receive()
-            state = simulation.session.client.trafficlight.getRedYellowGreenState(signal)
+            state = simulation.session.client.trafficlight.getRedYellowGreenState(controlled.id)
             if outcome.frame.time != 120.0:  # the decision in which SUMO switched
                 assert state == controlled.greens[int(outcome.frame.shown[0])], outcome.frame.time
     finally:

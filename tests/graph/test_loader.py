@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from buffers import children
+from buffers.children import start_forkserver
 from buffers.slots import Slots
 from graph.dataset import ExperienceDataset
 from graph.loader import Batches, LoaderError
@@ -127,8 +129,20 @@ def test_a_worker_that_cannot_be_started_leaves_nothing(slots: Slots, monkeypatc
     def refuse(*_: object) -> None:
         raise EOFError("the forkserver is gone")
 
+    start_forkserver([])
     before = open_descriptors()
     monkeypatch.setattr(ForkServerProcess, "start", refuse)
     with pytest.raises(LoaderError, match=r"loader worker 0 could not be started: .*the forkserver is gone"):
+        Batches(make_dataset(slots), 2).__enter__()
+    assert open_descriptors() == before
+
+
+def test_a_forkserver_that_stands_is_not_waited_for(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start_forkserver([])
+    before = open_descriptors()
+    os.kill(server, signal.SIGSTOP)
+    for limit in ("_FORK_LIMIT", "_IMPORT_LIMIT"):
+        monkeypatch.setattr(children, limit, 0.5)
+    with pytest.raises(LoaderError, match=r"loader worker 0 could not be started: .*did not answer within 0.5 s"):
         Batches(make_dataset(slots), 2).__enter__()
     assert open_descriptors() == before

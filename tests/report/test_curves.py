@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from report.curves import _common, learning_curve, learning_curves
+from report.curves import _common, by_scenario, learning_curve, learning_curves
 from report.statistics import Summary
 from tests.report.trials import inked
 
@@ -113,3 +113,29 @@ def test_what_a_dead_run_had_learned_beyond_its_checkpoint_is_left_out(tmp_path:
     learning_curve(resumed, [*rows(6, 40), *rows(30, 60)], {})
     learning_curve(straight, rows(6, 60), {})
     assert resumed.read_bytes() == straight.read_bytes()
+
+
+def test_episodes_that_were_cut_are_shown_above_and_judged_policies_as_dots(tmp_path: Path) -> None:
+    plain, cut, dots = (tmp_path / f"{name}.png" for name in ("plain", "cut", "dots"))
+    fluent = [{**row, "gridlocked": 0.0} for row in rows()]
+    learning_curves(plain, {"a": [fluent]}, {})
+    learning_curves(cut, {"a": [[{**row, "gridlocked": 0.5} for row in fluent]]}, {})
+    learning_curves(dots, {"a": [fluent]}, {}, judged={"a": [[{"trained": 60.0, "decisions": 2700, "delay": 300.0}]]})
+    drawn = {path: panels(inked(path, "blue")) for path in (plain, cut, dots)}
+    gaps = {path: np.diff(np.flatnonzero(left.any(axis=1))).max() for path, (left, _) in drawn.items()}
+    assert gaps[cut] > 5 > gaps[plain], "a line in a panel of its own"
+    highest = {path: left[left.any(axis=1)][0] for path, (left, _) in drawn.items()}  # row of pixels with ink
+    at = {path: np.flatnonzero(row).mean() / len(row) for path, row in highest.items()}
+    assert at[plain] < 0.3, "a curve begins at its highest"
+    assert 0.4 < at[dots] < 0.7, "the dot, half-way through and above all of the curve"
+
+
+def test_runs_on_several_scenarios_are_taken_apart() -> None:
+    row = {"trained": 1.0, "decisions": 9, "delay": 40.0, "gridlocked": 0.5}
+    found = by_scenario([[row], [row, {**row, "delay/x": 30.0, "delay/y": 50.0}]])
+    assert [[[row["delay"] for row in rows] for rows in runs] for runs in found.values()] == [
+        [[None], [None, 30.0]],
+        [[None], [None, 50.0]],
+    ]
+    assert found.keys() == {"x", "y"}
+    assert by_scenario([[row]]) == {}

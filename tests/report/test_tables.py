@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -39,7 +40,9 @@ def test_one_episode_has_no_interval_and_no_difference_is_negative() -> None:
 
 def test_details_come_in_a_table_of_their_own_with_the_number_of_gridlocked_seeds() -> None:
     watched = [WatchedTrial("max-pressure", seed, 30.0 + seed, gridlocked=seed == 2) for seed in (1, 2, 3)]
-    short, both = shown(watched), shown(watched, details=True)
+    fluent = [replace(one, gridlocked=False) for one in watched]
+    short, both = shown(fluent), shown(watched)
+    assert len(short) < len(both) == len(shown(fluent, details=True)), "a gridlock is not kept from anybody"
     assert both.startswith(short)
     header, row, *_ = both.removeprefix(short).strip().splitlines()
     assert len(header) == len(row)
@@ -54,3 +57,13 @@ def test_the_tables_on_a_terminal_fit_eighty_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for part in ("91.3 ± 3.3", "42.3 ±", "-49.0 ±", "policy", "Delay on single", "gridlocked"):
         assert part in text
+
+
+def test_the_best_is_who_has_the_least_delay_with_those_that_never_got_in() -> None:
+    @dataclass(frozen=True)
+    class Counted(Trial):
+        full_delay: float = 0.0
+
+    blocked = Counted("blocks the entrances", 1, delay=20.0, full_delay=90.0)
+    rows = statistics.results([blocked, Counted("fluent", 1, delay=30.0, full_delay=30.0)])
+    assert tables._best(rows) == 1
