@@ -18,6 +18,7 @@ from envs.session import Session
 from envs.signals import Frame, SignalControl
 
 _SATURATION = 1800.0 / 3600.0  # vehicles per s of green and lane: one every two seconds
+_START = 2.0  # s of each green until vehicles pass at that rate
 _LEAST_CYCLE, _LONGEST_CYCLE = 20.0, 180.0  # s
 _FULL = 0.95  # of a signal's capacity: the formula has no answer for more
 _LOOK = 5.0  # s between two looks at who drives
@@ -28,8 +29,9 @@ Flows = Mapping[tuple[str, str], float]  # (road before, road behind) → vehicl
 class Webster:
     """The network's green phases one after the other, for as long as Webster's formula says.
 
-    The cycle is (1.5 L + 5) / (1 - Y) s, with L the s lost to yellow in it and Y the sum of the phases' flow ratios
-    y, arriving vehicles over those that could pass; the green of a cycle is shared in proportion to y.
+    The cycle is (1.5 L + 5) / (1 - Y) s, with L the s in it that are lost to yellow and until vehicles move, and Y the
+    sum of the phases' flow ratios y, arriving vehicles over those that could pass; what is left of a cycle is shared in
+    proportion to y.
     (Webster 1958, "Traffic Signal Settings", Road Research Technical Paper 39)
 
     The flows are those of the episode itself: it is driven once before, with the network's own programs, and the routes
@@ -95,11 +97,11 @@ def flow_ratios(network: Network, flows: Flows) -> NDArray[np.float64]:
 
 def green_times(ratios: NDArray[np.float64], yellow_time: float, min_green: float) -> NDArray[np.float64]:
     """How long each phase of one signal is green, s, for its flow ratios; whole seconds."""
-    lost = yellow_time * len(ratios)
+    lost = (yellow_time + _START) * len(ratios)
     total = min(float(ratios.sum()), _FULL)
     cycle = np.clip((1.5 * lost + 5.0) / (1.0 - total), _LEAST_CYCLE, _LONGEST_CYCLE)
     share = ratios / ratios.sum() if ratios.sum() > 0 else np.full(len(ratios), 1 / len(ratios))
-    return np.maximum(np.round((cycle - lost) * share), np.ceil(max(min_green, 1.0)))
+    return np.maximum(np.round((cycle - lost) * share + _START), np.ceil(max(min_green, 1.0)))
 
 
 def _program(client: Any, greens: tuple[str, ...], seconds: NDArray[np.float64], yellow_time: float) -> Any:

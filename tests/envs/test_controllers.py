@@ -280,12 +280,14 @@ def test_actuated_runs_the_networks_own_phases_for_times_that_depend_on_the_traf
 @pytest.mark.parametrize(
     ("ratios", "yellow", "min_green", "greens"),
     [
-        ([0.3, 0.2], 3.0, 5.0, [13, 9]),  # C = (1.5 * 6 + 5) / (1 - 0.5) = 28 s, 22 s of them green: 13.2 and 8.8
-        ([0.1, 0.2, 0.3], 4.0, 5.0, [8, 15, 23]),  # C = 23 / 0.4 = 57.5 s, 45.5 s green: 7.6, 15.2 and 22.8
-        ([0.5, 0.01], 3.0, 5.0, [22, 5]),  # C = 14 / 0.49 = 28.6 s, 22.6 s green: 22.1 and 0.4, which is too short
+        # C = (1.5 * 10 + 5) / (1 - 0.5) = 40 s, 30 s of them in use, 18 and 12; greens begin 2 s before that.
+        ([0.3, 0.2], 3.0, 5.0, [20, 14]),
+        ([0.1, 0.2, 0.3], 4.0, 5.0, [12, 23, 33]),  # C = 32 / 0.4 = 80 s, 62 s in use: 10.3, 20.7 and 31
+        ([0.5, 0.01], 3.0, 5.0, [32, 5]),  # C = 20 / 0.49 = 40.8 s, 30.8 s in use: 30.2 and 0.6, which is too short
         ([0.0, 0.0], 3.0, 5.0, [7, 7]),  # nobody comes: 20 s at least
         ([0.6, 0.6], 3.0, 5.0, [87, 87]),  # more than fits: 180 s at most
-        ([0.3, 0.2], 0.0, 0.0, [12, 8]),  # nothing lost: 10 s would do, 20 s at least
+        ([0.0, 0.0], 0.0, 0.0, [10, 10]),  # 4 s lost: 11 s would do
+        ([0.3, 0.2], 0.0, 0.0, [13, 9]),  # C = 11 / 0.5 = 22 s, 18 s in use: 10.8 and 7.2
     ],
 )
 def test_websters_formula_by_hand(ratios: list[float], yellow: float, min_green: float, greens: list[int]) -> None:
