@@ -18,12 +18,13 @@ _HYSTERESIS = 1e-6  # vehicles: decides between phases that draw
 class MaxPressure:
     """Show the green phase with the most vehicles before it and the fewest behind it.
 
-    The pressure of a movement, from one lane to one lane beyond the junction, is the vehicles on the first minus those
-    on the second, weighted with the share of vehicles that go there: one in n where the lane has n ways on, as the real
-    shares are not known. That of a phase is the sum over its movements; where phases draw, the present one stays.
-    (Varaiya 2013, "Max pressure control of a network of signalized intersections", with one saturation flow for all.
-    There the queues of roads are compared, each one behind with the shares of the ways on from it; here it is all
-    vehicles on lanes, those behind with the same share as those before.)
+    The pressure of a movement, from one lane to one beyond the junction, is the vehicles on the first that go there
+    minus those on the second, each of these times its share of its lane's vehicles that choose its way on, summed up
+    over these ways. As real shares are not known, each of n ways has one n-th, so that all of a lane's vehicles count
+    one n-th; lanes that end at no signal count as exits, on which nobody queues. The pressure of a phase is the sum
+    over its movements; where phases draw, the present one stays.
+    (Varaiya 2013, "Max pressure control of a network of signalized intersections", with lanes for links, all vehicles
+    on them for their queues, and one saturation flow for all)
     """
 
     def begin(self, session: Session, task: SignalControl, seed: int) -> None:
@@ -32,12 +33,14 @@ class MaxPressure:
         self._network = session.network
         self._phase, self._before, self._behind = session.network.movements.T
         ways, _ = session.network.ways
-        self._share = 1.0 / np.bincount(ways[:, 0])[self._before]
+        number = np.bincount(ways[:, 0], minlength=len(session.network.lane_ids))
+        self._share = np.divide(1.0, number, where=number > 0, out=np.zeros(len(number)))  # [L]
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         """The phase of highest pressure of each signal."""
         present = np.bincount(frame.lanes[frame.lanes >= 0], minlength=len(self._network.lane_ids))  # [L] vehicles
-        each = self._share * (present[self._before] - present[self._behind])  # [K]
+        of_one_way = self._share * present  # [L]
+        each = of_one_way[self._before] - of_one_way[self._behind]  # [K]
         pressure = np.bincount(self._phase, each, minlength=self._network.num_phases)  # [P]
         return _highest(pressure, frame, self._network)
 

@@ -70,18 +70,25 @@ def slow_pressures(session: Session, frame: Frame) -> list[list[float]]:
     """Pressure of every phase of every signal, movement by movement, from TraCI's own words."""
     network, client = session.network, session.client
     count = {name: int((frame.lanes == index).sum()) for index, name in enumerate(network.lane_ids)}
-    pressures = []
+    served: list[list[set[tuple[str, str]]]] = []  # movements from lane to lane, by signal and phase
     for signal in network.signals:
         links = client.trafficlight.getControlledLinks(signal.id)
-        served = [
+        pairs = [
             {(a, b) for light, group in zip(green, links, strict=True) if light in "Gg" for a, b, _ in group}
             for green in signal.greens
         ]
-        roads = [{(a, b) for a, b in pairs if a[0] != ":" and b[0] != ":"} for pairs in served]
-        known = set().union(*roads)
-        ways = {a: sum(1 for other, _ in known if other == a) for a, _ in known}
-        pressures.append([sum((count[a] - count[b]) / ways[a] for a, b in pairs) for pairs in roads])
-    return pressures
+        served.append([{(a, b) for a, b in own if a[0] != ":" and b[0] != ":"} for own in pairs])
+    known = set().union(*(own for phases in served for own in phases))
+    ways = Counter(a for a, _ in known)
+
+    def queue(lane: str) -> float:
+        """Of each of its ways on."""
+        return count[lane] / ways[lane]
+
+    def pressure(a: str, b: str) -> float:
+        return queue(a) - sum(1 / ways[b] * queue(b) for lane, _ in known if lane == b)
+
+    return [[sum(pressure(a, b) for a, b in own) for own in phases] for phases in served]
 
 
 def test_max_pressure_shows_the_phase_that_a_slow_loop_over_movements_finds(session: Session) -> None:
