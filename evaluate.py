@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arguments import SETTINGS, UsageError, parse
 from collectors.episodes import Conditions, show_episode
@@ -33,6 +33,9 @@ from envs.network import Network
 from envs.recording import Lens, Recording
 from envs.scenarios import Scenario, find
 from envs.simulation import probe
+
+if TYPE_CHECKING:
+    from report.curves import Rows
 
 _SEEN_ENOUGH = (0, signal.SIGTERM, -signal.SIGTERM)  # exit codes of a SUMO that somebody closed
 DIAGRAM_SECONDS = 600.0  # of the space-time diagram, with an instant a second
@@ -60,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the command line asks for."""
-    curves = find_curves(options)
+    curves = read_curves(options)
     study = prepare(options) if options.controller else None
     if study is not None and options.gui:
         show(options, study)
@@ -70,6 +73,8 @@ def run(options: argparse.Namespace) -> None:
         episodes = measure(options, study) if study is not None else []
         if curves.groups:
             draw_curves(options, curves, episodes)
+        if study is not None and options.out is not None:
+            look(options, study, episodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +143,6 @@ def measure(options: argparse.Namespace, study: Study) -> list[Episode]:
         where = study.scenario, study.network, study.controllers
         episodes = evaluate(*where, seeds, study.conditions, on_episode=advance, **study.limits)
     report(options, study, episodes)
-    if options.out is not None:
-        look(options, study, episodes)
     return episodes
 
 
@@ -166,6 +169,7 @@ def look(options: argparse.Namespace, study: Study, episodes: Sequence[Episode])
     from report.folder import draw_recordings
     from report.progress import progress
 
+    (options.out / "space-time.png").unlink(missing_ok=True)  # of another evaluation
     begin, end = study.conditions.window(study.scenario)
     worst = max(begin, min(begin + busiest_moment(episodes, COURSE_BIN), end - DIAGRAM_SECONDS))
     with progress("recordings", len(study.controllers)) as advance:
@@ -212,24 +216,31 @@ def show(options: argparse.Namespace, study: Study) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Groups of runs whose learning is to be drawn, by what they are called, and what they were trained on."""
+    """How groups of runs have learned, by what they are called, and what they were trained on."""
 
-    groups: dict[str, Sequence[Path]]
+    groups: dict[str, list[Rows]]
     scenarios: Sequence[str]
 
 
-def find_curves(options: argparse.Namespace) -> Curves:
-    """See that the runs are there, and that what is to be drawn together belongs together, before anything takes time.
+def read_curves(options: argparse.Namespace) -> Curves:
+    """Read what is to be drawn, before anything takes time.
 
-    Raises ``UsageError`` where that is not so.
+    Raises ``UsageError`` where something of it does not belong together, or is not there.
     """
+    from learner import metrics
+    from report.curves import by_scenario
+
     scenarios = sorted({check_alike(runs) for runs in options.curves})
     if options.controller and scenarios not in ([], [options.scenario]):
         raise UsageError(
-            f"--curves: the runs were trained on {' and '.join(scenarios)}, and --controller acts on "
-            f"{options.scenario}; name the same --scenario, or leave --controller out"
+            f"--controller: acts on {options.scenario}, and the runs of --curves were trained on "
+            f"{' and '.join(scenarios)}: its delay would be no measure of theirs"
         )
-    return Curves(dict(zip(label_groups(options.curves), options.curves, strict=True)), scenarios)
+    groups: dict[str, list[Rows]] = {}
+    for label, folders in zip(label_groups(options.curves), options.curves, strict=True):
+        runs: list[Rows] = [metrics.read(folder / metrics.FILE_NAME) for folder in folders]
+        groups |= {f"{label}: {name}": own for name, own in by_scenario(runs).items()} or {label: runs}
+    return Curves(groups, scenarios)
 
 
 def label_groups(groups: Sequence[Sequence[Path]]) -> list[str]:
@@ -248,19 +259,14 @@ def label_groups(groups: Sequence[Sequence[Path]]) -> list[str]:
 
 def draw_curves(options: argparse.Namespace, curves: Curves, episodes: Sequence[Episode]) -> None:
     """Draw how groups of runs have learned, on each scenario, and how the first controller does if there was one."""
-    from learner import metrics
-    from report.curves import Rows, by_scenario, learning_curves
+    from report.curves import learning_curves
     from report.statistics import Summary, by_controller
 
-    groups: dict[str, list[Rows]] = {}
-    for label, folders in curves.groups.items():
-        runs: list[Rows] = [metrics.read(folder / metrics.FILE_NAME) for folder in folders]
-        groups |= {f"{label}: {name}": own for name, own in by_scenario(runs).items()} or {label: runs}
     first = list(by_controller(episodes).items())[:1]
     baselines = {name: Summary.of(episode.delay for episode in own) for name, own in first}
     path = make_folder("--out", options.out) / "learning-curves.png"
     with writing("--out", path):
-        learning_curves(path, groups, baselines, f"Learning on {' and '.join(curves.scenarios)}")
+        learning_curves(path, curves.groups, baselines, f"Learning on {' and '.join(curves.scenarios)}")
     if not options.json:
         print(path)
 

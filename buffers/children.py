@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess, current_process
 from typing import Any
 
 _IMPORT_LIMIT = 300.0  # s for a forkserver to import our rooms, and after an update to compile loops
-_FORK_LIMIT = 10.0  # s for a forkserver that has served before, to fork once more
+_FORK_LIMIT = 10.0  # s for one that has served before, to fork once more a process that need not import much itself
 _LAST_MOMENTS = 5.0  # s that a helper has to end
 _SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -83,14 +83,16 @@ def _start_without_a_name() -> None:
             os.close(directory)
 
 
-def start_child(process: BaseProcess, server: int) -> None:
-    """Start a process that is forked from the forkserver with the process id ``server``.
+def start_child(process: BaseProcess, server: int, limit: float | None = None) -> None:
+    """Start a process that is forked from the forkserver with the process id ``server``, and hand it its work.
 
-    Raises ``TimeoutError`` where that stands: it has been killed then, and ``start_forkserver`` starts another one.
-    Raises OSError, EOFError or RuntimeError where it, or the machine, does not let us have a process.
+    That may take ``limit`` s: by default as long as a fork takes, or imports where this one has not served yet.
+    Raises ``TimeoutError`` where it takes longer: that one has been killed then, and ``start_forkserver`` starts
+    another. Raises OSError, EOFError or RuntimeError where it, or the machine, does not let us have a process.
     """
     global _served
-    limit = _FORK_LIMIT if server == _served else _IMPORT_LIMIT
+    if limit is None:
+        limit = _FORK_LIMIT if server == _served else _IMPORT_LIMIT
     try:
         with killed_after(limit, server):
             process.start()

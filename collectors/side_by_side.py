@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +24,7 @@ from machine import cores
 Result = TypeVar("Result")
 ResultOut = TypeVar("ResultOut", covariant=True)
 
+_START_LIMIT = 300.0  # s until a job has begun: it may have to wait for imports, and the program's own file is one
 _ANSWER_LIMIT = 60.0  # s for a result once it has begun
 _LAST_MOMENTS = 5.0  # s until the forkserver has told of the end of one that was killed
 _LOOK = 0.5  # s until it looks whether somebody wants it to end
@@ -74,24 +79,32 @@ class _Running(Generic[Result]):
     """A job under way in its own process."""
 
     def __init__(self, number: int, job: Job[Result], timeout: float) -> None:
-        context = multiprocessing.get_context("forkserver")
-        server = start_forkserver(_PRELOAD)
         self.number = number
         self._job = job
         self._timeout = timeout
-        self.connection, theirs = context.Pipe(duplex=False)
-        self._process: BaseProcess = context.Process(
-            target=_run, args=(job, theirs), name=f"episode-{number}", daemon=True
-        )
         try:
-            start_child(self._process, server)
+            self._begin(multiprocessing.get_context("forkserver"))
         except (OSError, EOFError, RuntimeError) as error:
-            self.connection.close()
-            why = error if isinstance(error, TimeoutError) else repr(error)
+            why = str(error) if isinstance(error, TimeoutError) else repr(error)
             raise EvaluationError(f"{job} could not be started: {why}") from error
-        finally:
-            theirs.close()
         self.deadline = time.monotonic() + timeout
+
+    def _begin(self, context: ForkServerContext) -> None:
+        """Start its process."""
+        server = start_forkserver(_PRELOAD)
+        self.connection, theirs = context.Pipe(duplex=False)
+        with ExitStack() as failed:
+            failed.callback(self.connection.close)
+            self._process: BaseProcess = context.Process(
+                target=_run, args=(self._job, theirs), name=f"episode-{self.number}", daemon=True
+            )
+            with theirs:
+                start_child(self._process, server, _START_LIMIT)
+            failed.pop_all()
+        # Who kills it need not ask the forkserver, which may be gone, whether it lives.
+        self._pidfd: int | None = None
+        with suppress(ProcessLookupError):  # it has ended already
+            self._pidfd = os.pidfd_open(self._process.pid or 0)
 
     def result(self) -> Result:
         """What has come out of it; raises what went wrong."""
@@ -119,7 +132,12 @@ class _Running(Generic[Result]):
 
     def kill(self) -> None:
         """End it at once, and its SUMO with it; harmless where it has ended."""
-        self._process.kill()
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            wait([self._pidfd], _LAST_MOMENTS)
+            os.close(self._pidfd)
+            self._pidfd = None
         self._process.join(_LAST_MOMENTS)
         if self._process.is_alive():  # as far as we have been told: the forkserver stands
             kill_forkserver()

@@ -37,7 +37,7 @@ from envs.variation import AS_IT_IS, Variation
 
 _ATTEMPTS = 5  # ports to try
 _LOADS = 500  # scenarios that a SUMO loads until another takes its place: 1.28 loses about 1 KB of memory with each
-_LAST_MOMENTS = 5.0  # s that the kernel has to end a SUMO that was killed
+_LAST_MOMENTS = 5.0  # s for the end of a SUMO that was killed, or has hung up
 _MUCH_LONGER = 5.0  # times as long as it has taken so far
 _POLL = 0.002  # s between two attempts to connect; SUMO needs some 30 ms to listen
 _SET_PDEATHSIG = 1  # linux/prctl.h
@@ -292,7 +292,7 @@ class TraciSession:
             what = " ".join(str(error).split())  # SUMO's own may have several lines
         else:
             with suppress(subprocess.TimeoutExpired):
-                code = process.wait(1.0) if process is not None else None
+                code = process.wait(_LAST_MOMENTS) if process is not None else None
             what = _ending(code) if code is not None else f"the connection to SUMO broke ({error})"
         return SumoError(f"{what} in scenario {self.scenario.name}: {self._words.quote()}", code)
 

@@ -139,7 +139,8 @@ class _Worker:
                 start_child(self._process, start_forkserver([__name__]))
         except (OSError, EOFError, RuntimeError) as error:  # or no thread can be started
             self._close()
-            raise LoaderError(f"loader worker {number} could not be started: {error!r}") from error
+            why = str(error) if isinstance(error, TimeoutError) else repr(error)
+            raise LoaderError(f"loader worker {number} could not be started: {why}") from error
         finally:
             outbox.close()  # so that the pipe ends with the worker
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from report.statistics import Summary
 from results.protocol import Found
+from results.targets import last_rows
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much less delay policies have than a controller; ``summary`` is of their delay minus its, s, by episode."""
+    """Delay of policies minus that of a controller, s, episode by episode, over vehicles that entered."""
 
     network: str
     controller: str
@@ -24,13 +25,10 @@ class Difference:
 def differences(found: Found) -> Iterator[Difference]:
     """Of each network on which policies were trained, last checkpoint against the least full delay of all others."""
     classical = found.get("yardsticks", {}).get("rows", [])
-    for part in found:
-        network = f"resco:{part}"
+    for network in dict.fromkeys(row["network"] for row in classical):
         others = [row for row in classical if row["network"] == network]
-        own = [
-            r["delays"] for r in found[part].get("rows", []) if (r["network"], r.get("moment", "")) == (network, None)
-        ]
-        if not own or not others:
+        own = [row["delays"] for row in last_rows(found, network.removeprefix("resco:"))]
+        if not own:
             continue
         best = min(others, key=lambda row: row["full_delay"]["mean"])
         each = np.mean(own, axis=0) - np.array(best["delays"])  # [episodes] s

@@ -39,6 +39,8 @@ def curves(path: Path, result: Row, found: Found) -> None:
 
 def dots(result: Row, run: Row, network: str) -> list[Row]:
     """What the policies of a run were worth on one network, at their places on the run's curve."""
+    if not run["curve"]:  # no training episode has ended
+        return []
     decisions, trained = ([row[name] for row in run["curve"]] for name in ("decisions", "trained"))
     return [
         {

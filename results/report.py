@@ -38,7 +38,7 @@ who departs when. A policy gives a turn to who has stood at red for {CONDITIONS.
 held up inside a junction (`--max-red`, `--max-hold`); classical controllers do without both, and what they do otherwise
 than their sources say is in their docstrings (`envs/controllers/`).
 Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on cologne1 5 s.
-`max-pressure`, `max-wave` and `sotl` see, as in their papers, only the roads that end at a signal; a policy sees
+`max-pressure`, `max-wave` and `sotl` see, as in their papers, no further than the roads at a signal; a policy sees
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
 Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
 count from the start of the process, in a checkout that `make setup` has been run in; their policy is the newest
@@ -48,9 +48,9 @@ are several training runs, targets are held against their median, and a run that
 """
 
 _PAIRS = """
-The last checkpoints, in the mean over training runs, against the classical controller of the least full delay: the mean
-of the differences episode by episode, in which both met the same traffic, and its 95 % interval. Where that includes 0
-these episodes do not tell them apart.
+The last checkpoints, in the mean over training runs, against the classical controller of the least full delay: their
+delay minus its, of the vehicles that entered, the mean over the episodes, in each of which both met the same traffic,
+and its 95 % interval. Where that includes 0 these episodes do not tell them apart.
 """
 
 

@@ -194,9 +194,10 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         (["--curves", "{tmp}/half", "--out", "{tmp}"], "--curves {tmp}/half: is no run's folder (config.yaml: No such"),
         (
             ["--curves", "{tmp}/run", "--out", "{tmp}", "--controller", "fixed"],
-            "--curves: the runs were trained on grid4x4, and --controller acts on single;",
+            "--controller: acts on single, and the runs of --curves were trained on grid4x4",
         ),
         (["--curves", "{tmp}/run", "--curves", "{tmp}/run", "--out", "{tmp}"], "begins and ends two groups"),
+        (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl: No such file"),
         (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl"),
         (["--curves", "{tmp}/run", "{tmp}/other", "--out", "{tmp}"], "they differ in env.reward, learner.reuse, and a"),
         (["--controller", "fixed", "--out", "{tmp}/run"], "--out {tmp}/run: holds a training run, whose report would"),
@@ -272,7 +273,8 @@ def test_groups_of_runs_of_one_name_are_told_apart_by_their_paths(
         row = {"trained": 2.0, "decisions": 9, "delay": 40.0, "delay/grid4x4": 30.0, "delay/single": 50.0}
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         flags += ["--curves", str(folder)]
-    assert run(capsys, *flags, "--out", str(tmp_path))[0] == 0
+    code, _, errors = run(capsys, *flags, "--out", str(tmp_path))
+    assert (code, errors) == (0, "")
     names = [f"{tmp_path}/{name}/s1: {scenario}" for name in "ab" for scenario in ("grid4x4", "single")]
     assert list(drawn[0]) == names
     assert [rows[0]["delay"] for (rows,) in drawn[0].values()] == [30.0, 50.0, 30.0, 50.0]

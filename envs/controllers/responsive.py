@@ -1,6 +1,7 @@
 """Controllers that choose phases from frames, like a policy, but see no further than their sources let them.
 
-That is the lanes that end at the signal's stop lines: where roads are made of several pieces, the last of these.
+That is the lanes that end at the signal's stop lines, and for one of them those beyond: where roads are made of several
+pieces, the nearest ones.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ class MaxPressure:
     """Show the green phase with the most vehicles before it and the fewest behind it.
 
     The pressure of a movement, from one lane to one beyond the junction, is the vehicles on the first that go there
-    minus those on the second, each of these times its share of its lane's vehicles that choose its way on, summed up
-    over these ways. As real shares are not known, each of n ways has one n-th, so that all of a lane's vehicles count
-    one n-th; lanes that end at no signal count as exits, on which nobody queues. The pressure of a phase is the sum
-    over its movements; where phases draw, the present one stays.
+    minus those on the second, each of these times the share of that lane's vehicles that choose its way on, summed up
+    over its ways. As real shares are not known, each of n ways has one n-th, so that one n-th of all of a lane's
+    vehicles count; where no way leads on, nobody queues. The pressure of a phase is the sum over its movements; where
+    phases draw, the present one stays.
     (Varaiya 2013, "Max pressure control of a network of signalized intersections", with lanes for links, all vehicles
     on them for their queues, and one saturation flow for all)
     """
@@ -32,9 +33,11 @@ class MaxPressure:
         session.install(task.programs)
         self._network = session.network
         self._phase, self._before, self._behind = session.network.movements.T
-        ways, _ = session.network.ways
-        number = np.bincount(ways[:, 0], minlength=len(session.network.lane_ids))
-        self._share = np.divide(1.0, number, where=number > 0, out=np.zeros(len(number)))  # [L]
+        self._share = np.zeros(len(session.network.lane_ids))  # [L]
+        with session.explained():
+            for lane in {*self._before.tolist(), *self._behind.tolist()}:
+                ways = {link[0] for link in session.client.lane.getLinks(session.network.lane_ids[lane])}
+                self._share[lane] = 1.0 / len(ways) if ways else 0.0
 
     def act(self, frame: Frame) -> NDArray[np.int64]:
         """The phase of highest pressure of each signal."""

@@ -18,7 +18,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from buffers import children
 from buffers.children import start_forkserver
 from collectors import episodes, side_by_side
 from collectors.episodes import Conditions, run_episode
@@ -36,6 +35,7 @@ from envs.signals import Frame, SignalControl
 from envs.simulation import Simulation
 from graph.policy import SignalPolicy
 from graph.shape import PolicyShape
+from tests.support.leftovers import alive
 from tests.support.plans import single
 from tests.support.waiting import wait_for
 
@@ -271,6 +271,14 @@ class LongAnswer:
         return bytes(1 << 24)
 
 
+@dataclass(frozen=True)
+class Endless:
+    """Work that is never done."""
+
+    def run(self) -> None:
+        threading.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [
@@ -297,8 +305,7 @@ def test_one_that_is_killed_or_stopped_in_the_middle_of_its_answer_says_so_too(
 
 def test_a_process_that_jobs_are_forked_from_and_stands_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     os.kill(start_forkserver([]), signal.SIGSTOP)
-    for limit in ("_FORK_LIMIT", "_IMPORT_LIMIT"):
-        monkeypatch.setattr(children, limit, 0.5)
+    monkeypatch.setattr(side_by_side, "_START_LIMIT", 0.5)
     says = r"^a long answer could not be started: the process that it is forked from did not answer within 0.5 s"
     with pytest.raises(EvaluationError, match=says):
         side_by_side.run_all([LongAnswer()])
@@ -315,6 +322,25 @@ def test_nor_is_it_waited_for_when_a_job_has_ended(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(side_by_side, "_next_ended", next_ended)
     assert side_by_side.run_all([LongAnswer()]) == [bytes(1 << 24)]
     assert multiprocessing.active_children() == []
+
+
+def test_no_job_outlives_the_process_that_jobs_are_forked_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python's own processes take for ended when it has died, is not."""
+
+    def next_ended(running: Sequence[Any]) -> list[Any]:
+        if len(running) < 2:
+            return []
+        pids.extend(one._process.pid for one in running)
+        server = start_forkserver([])
+        os.kill(server, signal.SIGKILL)
+        wait_for(lambda: not alive(server), "its end")
+        raise KeyboardInterrupt
+
+    pids: list[int] = []
+    monkeypatch.setattr(side_by_side, "_next_ended", next_ended)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side.run_all([Endless(), Endless()], processes=2)
+    assert not any(map(alive, pids))
 
 
 def test_webster_counts_as_long_as_an_episode_lasts(monkeypatch: pytest.MonkeyPatch) -> None:

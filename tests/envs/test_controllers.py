@@ -39,7 +39,7 @@ from envs.variation import Variation
 from tests.support.scenarios import with_plans
 
 
-@pytest.fixture(scope="module", params=["single", "resco:cologne1", "resco:cologne8"])
+@pytest.fixture(scope="module", params=["single", "resco:cologne1", "resco:cologne8", "resco:grid4x4"])
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     opened = open_session(find(request.param), "traci")
     yield opened
@@ -78,15 +78,12 @@ def slow_pressures(session: Session, frame: Frame) -> list[list[float]]:
             for green in signal.greens
         ]
         served.append([{(a, b) for a, b in own if a[0] != ":" and b[0] != ":"} for own in pairs])
-    known = set().union(*(own for phases in served for own in phases))
-    ways = Counter(a for a, _ in known)
 
-    def queue(lane: str) -> float:
-        """Of each of its ways on."""
-        return count[lane] / ways[lane]
-
-    def pressure(a: str, b: str) -> float:
-        return queue(a) - sum(1 / ways[b] * queue(b) for lane, _ in known if lane == b)
+    def pressure(before: str, behind: str) -> float:
+        """Varaiya's w = x(l, m) - sum of r(m, p) x(m, p) over the ways p on from m, with equal shares."""
+        ways = {lane: {link[0] for link in client.lane.getLinks(lane)} for lane in (before, behind)}
+        share, onward = 1 / len(ways[before]), len(ways[behind])
+        return share * count[before] - sum(1 / onward * count[behind] / onward for _ in ways[behind])
 
     return [[sum(pressure(a, b) for a, b in own) for own in phases] for phases in served]
 
