@@ -100,11 +100,12 @@ class _Running(Generic[Result]):
             )
             with theirs:
                 start_child(self._process, server, _START_LIMIT)
+            failed.callback(self._process.kill)
+            # Who kills it need not ask the forkserver, which may be gone, whether it lives.
+            self._pidfd: int | None = None
+            with suppress(ProcessLookupError):  # it has ended already
+                self._pidfd = os.pidfd_open(self._process.pid or 0)
             failed.pop_all()
-        # Who kills it need not ask the forkserver, which may be gone, whether it lives.
-        self._pidfd: int | None = None
-        with suppress(ProcessLookupError):  # it has ended already
-            self._pidfd = os.pidfd_open(self._process.pid or 0)
 
     def result(self) -> Result:
         """What has come out of it; raises what went wrong."""
