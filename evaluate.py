@@ -238,6 +238,8 @@ def read_curves(options: argparse.Namespace) -> Curves:
         )
     groups: dict[str, list[Rows]] = {}
     for label, folders in zip(label_groups(options.curves), options.curves, strict=True):
+        if len(scenarios) > 1:
+            label = f"{label} on {check_alike(folders)}"
         runs: list[Rows] = [metrics.read(folder / metrics.FILE_NAME) for folder in folders]
         groups |= {f"{label}: {name}": own for name, own in by_scenario(runs).items()} or {label: runs}
     return Curves(groups, scenarios)

@@ -412,10 +412,11 @@ class Run:
         return "\n".join(lines)
 
     def _say_digests(self) -> None:
-        """Show that all ranks hold the same weights."""
+        """Show what has been learned in a few letters, and that all ranks hold the same."""
         digests = self.world.gather(self.learner.digest())
         same = "the same on every rank" if len(set(digests)) == 1 else "DIFFERENT BETWEEN RANKS"
-        self.display.message(f"weights after version {self.learner.version}: {', '.join(digests)} ({same})")
+        words = f"{', '.join(digests)} ({same})" if len(digests) > 1 else digests[0]
+        self.display.message(f"weights after version {self.learner.version}: {words}")
 
     def report(self) -> None:
         """Hold the policy against the networks' own programs, on seeds that nobody was trained on."""

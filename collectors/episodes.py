@@ -49,8 +49,7 @@ class Conditions:
                 *([f"teleports after {self.time_to_teleport:g} s"] if self.time_to_teleport > 0 else []),
                 *([f"{self.demand_scale} times the demand"] if self.demand_scale != _AS_IT_IS else []),
                 *([f"departures up to {self.departure_jitter:g} s later"] if self.departure_jitter > 0 else []),
-                f"policies: a turn after {self.max_red:g} s of red, green for who is held up inside by one who has "
-                f"stood for less than {self.max_hold:g} s",
+                f"policies: --max-red {self.max_red:g}, --max-hold {self.max_hold:g}",
             ]
         )
 

@@ -26,7 +26,8 @@ class Place(NamedTuple):
         """What there is to control, for people."""
         network = self.network
         text = (
-            f"{self.name}: {len(network.signals)} signals with {network.num_phases} green phases, "
+            f"{self.name}: {len(network.signals)} signal{'s' * (len(network.signals) != 1)} with {network.num_phases} "
+            f"green phases, "
             f"{network.road_lanes} lanes"
         )
         fixed = [f"{signal.id} ({signal.why_fixed})" for signal in network.fixed_signals]

@@ -15,6 +15,8 @@ from envs.check import TRIAL_LIMIT, Report, check
 from envs.errors import ScenarioError, SumoError, SumoMissingError
 from envs.scenarios import RESCO_INSTALL, Entry, available, find
 
+_NO_LIMIT = 100_000  # columns
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2, with one line on stderr, for a scenario that cannot be used."""
@@ -55,9 +57,7 @@ def _list(as_json: bool) -> int:
         table.add_column(heading)
     for entry in entries:
         table.add_row(entry.name, entry.description, style=None if entry.present else "dim")
-    console = Console()
-    console.print(table)
-    console.print(escape(_footer(entries)))
+    _print(table, escape(_footer(entries)))
     return 0
 
 
@@ -81,16 +81,22 @@ def _check(name: str, as_json: bool) -> int:
 
 
 def _show(report: Report) -> None:
-    console = Console()
-    console.print(_overview(report))
+    parts: list[Table | str] = [_overview(report)]
     if report.network.signals or report.network.fixed_signals:
-        console.print()
-        console.print(_signals(report))
+        parts += ["", _signals(report)]
     notes = report.notes if report.usable else report.notes[1:]  # the first is why it is not, said on stderr
-    if notes:
-        console.print()
-    for note in notes:
-        console.print(f"• {escape(note)}", highlight=False)
+    _print(*parts, *([""] if notes else []), *(f"• {escape(note)}" for note in notes))
+
+
+def _print(*parts: Table | str) -> None:
+    """On a terminal as wide as that is; elsewhere in whole lines, which nobody has to put together again."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_NO_LIMIT)
+    with console.capture() as text:
+        for part in parts:
+            console.print(part, highlight=False)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in text.get().splitlines())
 
 
 def _overview(report: Report) -> Table:
@@ -99,7 +105,7 @@ def _overview(report: Report) -> Table:
     table.add_column()
     table.add_column(overflow="fold")
     rows = {
-        "scenario": f"{scenario.name} ({scenario.config})",
+        "scenario": scenario.name if scenario.name == str(scenario.config) else f"{scenario.name} ({scenario.config})",
         "time window": f"{scenario.begin:g} s to {scenario.end:g} s ({(scenario.end - scenario.begin) / 60:g} min)",
         "signals": f"{len(network.signals)} controllable, {len(network.fixed_signals)} not",
         "green phases": f"{network.num_phases}",
@@ -115,14 +121,14 @@ def _overview(report: Report) -> Table:
 
 def _signals(report: Report) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("signal", overflow="fold")
     for heading in ("green phases", "lanes", "neighbours"):
         table.add_column(heading, justify="right")
     table.add_column("controllable")
+    table.add_column("signal", overflow="fold")  # last: a name may be long
     for signal in (*report.network.signals, *report.network.fixed_signals):
         numbers = (len(signal.greens), len(signal.incoming), len(report.neighbours(signal)))
         controllable = f"no: {signal.why_fixed}" if signal.why_fixed else "yes"
-        table.add_row(escape(signal.id), *map(str, numbers), escape(controllable))
+        table.add_row(*map(str, numbers), escape(controllable), escape(signal.id))
     return table
 
 

@@ -65,7 +65,7 @@ def learning_curves(
     several are for one group each, in their order, and have its colour. ``judged`` has what policies of a group's runs
     had over whole episodes, as dots. For rows and baselines see ``learning_curve``.
     """
-    figure = new_figure(height=3.6, title=title)
+    figure = new_figure(height=4.0, title=title)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (name, (unit, label)) in zip(panels, _AXES.items(), strict=True):
         for (group, runs), colour in zip(groups.items(), cycle(COLOURS), strict=False):
@@ -87,8 +87,7 @@ def learning_curves(
     handles, labels = right.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))  # bands are called alike
     if once:
-        look: dict[str, Any] = {"loc": "upper right", "fontsize": "small", "edgecolor": "none", "framealpha": 1.0}
-        right.legend(once.values(), once.keys(), **look)  # opaque: a baseline may pass behind it
+        figure.legend(once.values(), once.keys(), loc="outside lower left", fontsize="small", frameon=False, ncols=3)
     figure.savefig(path, format="png")
 
 

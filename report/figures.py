@@ -29,3 +29,9 @@ def tidy(axes: Axes) -> None:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def clock(seconds: float) -> str:
+    """A time of the simulation's day, hh:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"

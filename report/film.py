@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from envs.network import is_road
 from envs.recording import GREEN, RED, YELLOW, Ground, Recording
+from report.figures import clock
 
 FRAMES_PER_SECOND = {".gif": 10, ".mp4": 20}  # by the file's suffix
 
@@ -93,9 +94,9 @@ class _Panel:
         """Say above the panel what it shows, and when."""
         recording = self._recording
         vehicles = int(recording.start[instant + 1] - recording.start[instant])
-        clock = f"{_clock(recording.times[instant])}   {vehicles} vehicles"
+        moment = f"{clock(recording.times[instant])}   {vehicles} vehicles"
         draw.text((left + _MARGIN, 5), recording.controller, _TEXT, self._font)
-        draw.text((left + _MARGIN, 23), clock, _TEXT, self._font)
+        draw.text((left + _MARGIN, 23), moment, _TEXT, self._font)
 
     def _pixels(self, places: NDArray[np.float32]) -> list[tuple[float, float]]:
         """Where places [n, 2] (m) are in the fine picture; north is up."""
@@ -125,11 +126,6 @@ def stop_lines(ground: Ground) -> list[tuple[NDArray[np.float32], list[int]]]:
 def _colour(speed: float) -> Colour:
     """Of a vehicle at so many m/s."""
     return _SPEEDS[min(int(speed / _FULL_SPEED * len(_SPEEDS)), len(_SPEEDS) - 1)]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _save_gif(path: Path, pictures: Iterator[Image.Image], rate: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from envs.recording import GREEN, RED, YELLOW, Recording
 from report.chains import Chain, busiest_chain
-from report.figures import new_figure
+from report.figures import clock, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,8 @@ def space_time(path: Path, recordings: Sequence[Recording], title: str = "") -> 
         axes.set_ylim(max(0.0, chain.stops[0][0] - _BEFORE), chain.stops[-1][0] + _BEHIND)
         axes.set_xlim(recording.times[0] / 60.0, recording.times[-1] / 60.0)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("time on the simulation's clock (min)")
+    panels[-1].xaxis.set_major_formatter(lambda minutes, _: clock(60.0 * minutes))
+    panels[-1].set_xlabel("time on the simulation's clock")
     figure.supylabel(f"way along {len(chain.roads)} roads, {chain.roads[0]} to {chain.roads[-1]} (m)", fontsize="small")
     figure.colorbar(lines, ax=list(panels), label="speed (km/h)", shrink=min(1.0, 1.5 / len(panels)), extend="max")
     figure.savefig(path, format="png")

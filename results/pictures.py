@@ -101,5 +101,7 @@ def moments(path: Path, result: Row, found: Found) -> None:
     axes.set_xlabel("s after the start of the process")
     axes.set_ylabel("mean delay per vehicle (s)")
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize="small")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    figure.legend(loc="outside lower left", fontsize="small", frameon=False, ncols=3)
     figure.savefig(path, format="png")

@@ -41,7 +41,8 @@ Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on col
 `max-pressure`, `max-wave` and `sotl` see, as in their papers, no further than the roads at a signal; a policy sees
 {APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
 Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
-count from the start of the process, in a checkout that `make setup` has been run in; their policy is the newest
+count from the start of the process, on a part of a shared machine that is not always as fast, which decisions tell, in
+a checkout that `make setup` has been run in; their policy is the newest
 checkpoint. Learning curves are of training episodes, of which one that gridlocks ends there with the delay that it has
 by then, and lies below what the whole hour would have: the dots are the judged policies, over whole hours. Where there
 are several training runs, targets are held against their median, and a run that failed counts as infinite delay.

@@ -177,3 +177,13 @@ def test_a_demand_that_the_configuration_varies_is_noted(tmp_path: Path, capsys:
     notes = "\n".join(report["notes"])
     assert "its configuration scales its demand by 0.5, which --demand-scale multiplies" in notes
     assert "delays departures by up to 7 s" in notes
+
+
+def test_what_is_piped_comes_in_whole_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / ("a_long_name" * 12)
+    shutil.copytree(find("single").config.parent, folder)
+    path = str(folder / "single.sumocfg")
+    assert main(["check", path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["scenario", path]
+    assert [line for line in lines if line != line.rstrip()] == []
