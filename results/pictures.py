@@ -84,7 +84,9 @@ def _bars(axes: Axes, values: Mapping[str, float]) -> None:
 
 def moments(path: Path, result: Row, found: Found) -> None:
     """Delay over wall time, ours and each variant of theirs; of several runs the median, from when most have one."""
-    figure = new_figure(height=3.4, title="Mean delay of the policy as it was at each moment")
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = new_figure(height=4.0, title="Mean delay of the policy as it was at each moment")
     axes = figure.subplots()
     runs = result["runs"]
     groups = {"platoon": (result["own"], runs["own"])}
@@ -101,7 +103,8 @@ def moments(path: Path, result: Row, found: Found) -> None:
     axes.set_xlabel("s after the start of the process")
     axes.set_ylabel("mean delay per vehicle (s)")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     figure.legend(loc="outside lower left", fontsize="small", frameon=False, ncols=3)
     figure.savefig(path, format="png")
