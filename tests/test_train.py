@@ -137,7 +137,7 @@ def on_two_maps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainRun]:
 
 
 def test_a_run_on_two_scenarios_says_how_each_does(on_two_maps: TrainRun) -> None:
-    assert re.search(r"single: 1 signals with \d+ green phases, .*\narterial: 5 signals with ", on_two_maps.output)
+    assert re.search(r"single: 1 signal with \d+ green phases, .*\narterial: 5 signals with ", on_two_maps.output)
     for name in ("single", "arterial"):
         assert re.search(rf"{name}, unseen seeds\ncontroller .*\nfixed .*\npolicy ", on_two_maps.output)
     last = on_two_maps.metrics()[-1]
