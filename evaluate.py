@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the command line asks for."""
-    curves = read_curves(options)
+    curves = read_curves(options) if options.curves else None
     study = prepare(options) if options.controller else None
     if study is not None and options.gui:
         show(options, study)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         film(options, study)
     else:
         episodes = measure(options, study) if study is not None else []
-        if curves.groups:
+        if curves is not None:
             draw_curves(options, curves, episodes)
         if study is not None and options.out is not None:
             look(options, study, episodes)
@@ -230,16 +230,17 @@ def read_curves(options: argparse.Namespace) -> Curves:
     from learner import metrics
     from report.curves import by_scenario
 
-    scenarios = sorted({check_alike(runs) for runs in options.curves})
-    if options.controller and scenarios not in ([], [options.scenario]):
+    learned_on = [check_alike(runs) for runs in options.curves]
+    scenarios = sorted(set(learned_on))
+    if options.controller and scenarios != [options.scenario]:
         raise UsageError(
             f"--controller: acts on {options.scenario}, and the runs of --curves were trained on "
             f"{' and '.join(scenarios)}: its delay would be no measure of theirs"
         )
     groups: dict[str, list[Rows]] = {}
-    for label, folders in zip(label_groups(options.curves), options.curves, strict=True):
+    for label, scenario, folders in zip(label_groups(options.curves), learned_on, options.curves, strict=True):
         if len(scenarios) > 1:
-            label = f"{label} on {check_alike(folders)}"
+            label = f"{label} on {scenario}"
         runs: list[Rows] = [metrics.read(folder / metrics.FILE_NAME) for folder in folders]
         groups |= {f"{label}: {name}": own for name, own in by_scenario(runs).items()} or {label: runs}
     return Curves(groups, scenarios)

@@ -101,6 +101,11 @@ def start_child(process: BaseProcess, server: int, limit: float | None = None) -
     _served = server
 
 
+def why_not_started(error: Exception) -> str:
+    """What ``start_child`` raised, for people: its own words, or Python's with the name of what went wrong."""
+    return str(error) if isinstance(error, TimeoutError) else repr(error)
+
+
 def kill_forkserver() -> None:
     """End the process that others are forked from at once; whoever waits for it hears of it."""
     if (pid := _server._forkserver_pid) is not None:

@@ -20,9 +20,7 @@ from envs.session import Session, Snapshot
 from envs.signals import SignalControl
 from envs.simulation import no_signals
 from envs.trips import read_trips, trip_options
-from envs.variation import Variation
-
-_AS_IT_IS = "1"  # the demand
+from envs.variation import AS_IT_IS, Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Conditions:
     max_hold: float = 60.0
     episode_seconds: float | None = None
     time_to_teleport: float = -1.0
-    demand_scale: str = _AS_IT_IS
+    demand_scale: str = "1"
     departure_jitter: float = 0.0
 
     def __str__(self) -> str:
@@ -47,7 +45,11 @@ class Conditions:
                 f"{self.min_green:g} s of green at least",
                 *([f"the first {self.episode_seconds:g} s"] if self.episode_seconds is not None else []),
                 *([f"teleports after {self.time_to_teleport:g} s"] if self.time_to_teleport > 0 else []),
-                *([f"{self.demand_scale} times the demand"] if self.demand_scale != _AS_IT_IS else []),
+                *(
+                    [f"{self.demand_scale} times the demand"]
+                    if Variation.of(self.demand_scale, 0.0) != AS_IT_IS
+                    else []
+                ),
                 *([f"departures up to {self.departure_jitter:g} s later"] if self.departure_jitter > 0 else []),
                 f"policies: --max-red {self.max_red:g}, --max-hold {self.max_hold:g}",
             ]

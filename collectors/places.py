@@ -26,9 +26,8 @@ class Place(NamedTuple):
         """What there is to control, for people."""
         network = self.network
         text = (
-            f"{self.name}: {len(network.signals)} signal{'s' * (len(network.signals) != 1)} with {network.num_phases} "
-            f"green phases, "
-            f"{network.road_lanes} lanes"
+            f"{self.name}: {len(network.signals)} signal{'s' * (len(network.signals) != 1)} "
+            f"with {network.num_phases} green phases, {network.road_lanes} lanes"
         )
         fixed = [f"{signal.id} ({signal.why_fixed})" for signal in network.fixed_signals]
         return text + (f"; {len(fixed)} signals run their own program: {', '.join(fixed[:5])}" if fixed else "")

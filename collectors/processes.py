@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from buffers.children import kill_forkserver, start_child, start_forkserver, without_main
+from buffers.children import kill_forkserver, start_child, start_forkserver, why_not_started, without_main
 from buffers.shared import Descriptor
 from buffers.slots import Slots
 from buffers.weights import WeightsChannel
@@ -154,9 +154,8 @@ class ProcessPool:
         try:
             member.start()
         except (OSError, EOFError, RuntimeError) as error:  # no memory, no process, no thread, no forkserver
-            why = str(error) if isinstance(error, TimeoutError) else repr(error)
             with self._changed:
-                self._set_back(member, f"collector {member.number} could not be started", why)
+                self._set_back(member, f"collector {member.number} could not be started", why_not_started(error))
         if self._closing:  # and may be waiting for it no more
             member.kill()
 

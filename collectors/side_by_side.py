@@ -16,7 +16,14 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
-from buffers.children import follow_parent, kill_forkserver, killed_after, start_child, start_forkserver
+from buffers.children import (
+    follow_parent,
+    kill_forkserver,
+    killed_after,
+    start_child,
+    start_forkserver,
+    why_not_started,
+)
 from collectors.errors import EvaluationError
 from envs.errors import ScenarioError
 from machine import cores
@@ -85,8 +92,7 @@ class _Running(Generic[Result]):
         try:
             self._begin(multiprocessing.get_context("forkserver"))
         except (OSError, EOFError, RuntimeError) as error:
-            why = str(error) if isinstance(error, TimeoutError) else repr(error)
-            raise EvaluationError(f"{job} could not be started: {why}") from error
+            raise EvaluationError(f"{job} could not be started: {why_not_started(error)}") from error
         self.deadline = time.monotonic() + timeout
 
     def _begin(self, context: ForkServerContext) -> None:

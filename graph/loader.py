@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from buffers.children import follow_parent, start_child, start_forkserver, without_main
+from buffers.children import follow_parent, start_child, start_forkserver, why_not_started, without_main
 from buffers.queue import Doorbell
 from graph.batch import Batch
 from graph.dataset import ExperienceDataset
@@ -139,8 +139,7 @@ class _Worker:
                 start_child(self._process, start_forkserver([__name__]))
         except (OSError, EOFError, RuntimeError) as error:  # or no thread can be started
             self._close()
-            why = str(error) if isinstance(error, TimeoutError) else repr(error)
-            raise LoaderError(f"loader worker {number} could not be started: {why}") from error
+            raise LoaderError(f"loader worker {number} could not be started: {why_not_started(error)}") from error
         finally:
             outbox.close()  # so that the pipe ends with the worker
 

@@ -35,12 +35,12 @@ def learning_curve(path: Path, metrics: Rows, baselines: Mapping[str, Summary], 
     """
     groups = {"policy, latest training episodes": [metrics]}
     if len(baselines) > 1:
-        groups = {name: [on_scenario(metrics, name)] for name in baselines}
+        groups = {name: [_on_scenario(metrics, name)] for name in baselines}
     learning_curves(path, groups, {f"{name}, fixed time": known for name, known in baselines.items()}, title)
 
 
-def on_scenario(metrics: Rows, name: str) -> Rows:
-    """The rows of a run on several scenarios with the delay on one of them; all else is the mean over them."""
+def _on_scenario(metrics: Rows, name: str) -> Rows:
+    """The rows of a run on several scenarios with the delay on one of them, without what is a mean over all."""
     return [{**row, "delay": row.get(f"delay/{name}"), "gridlocked": None} for row in metrics]
 
 
@@ -48,7 +48,7 @@ def by_scenario(runs: Sequence[Rows]) -> dict[str, list[Rows]]:
     """Runs on several scenarios, once for each of these by its name; empty where there is one scenario."""
     columns = dict.fromkeys(chain.from_iterable(row for rows in runs for row in rows))
     names = [name.removeprefix("delay/") for name in columns if name.startswith("delay/")]
-    return {name: [on_scenario(rows, name) for rows in runs] for name in names}
+    return {name: [_on_scenario(rows, name) for rows in runs] for name in names}
 
 
 def learning_curves(
@@ -67,6 +67,7 @@ def learning_curves(
     """
     figure = new_figure(height=4.0, title=title)
     panels = figure.subplots(1, 2, sharey=True)
+    cut = any(row.get("gridlocked") for runs in groups.values() for rows in runs for row in rows)
     for axes, (name, (unit, label)) in zip(panels, _AXES.items(), strict=True):
         for (group, runs), colour in zip(groups.items(), cycle(COLOURS), strict=False):
             _draw(axes, _curves(runs, name, unit), group, colour)
@@ -80,7 +81,7 @@ def learning_curves(
         axes.set_xlabel(label)
         axes.set_ylim(bottom=0)
         tidy(axes)
-        if any(row.get("gridlocked") for runs in groups.values() for rows in runs for row in rows):
+        if cut:
             _add_cuts(axes, [_curves(runs, name, unit, "gridlocked") for runs in groups.values()])
     left, right = panels
     left.set_ylabel("mean delay per vehicle (s)")

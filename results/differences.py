@@ -9,7 +9,7 @@ import numpy as np
 
 from report.statistics import Summary
 from results.protocol import Found
-from results.targets import last_rows
+from results.targets import rows_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def differences(found: Found) -> Iterator[Difference]:
     classical = found.get("yardsticks", {}).get("rows", [])
     for network in dict.fromkeys(row["network"] for row in classical):
         others = [row for row in classical if row["network"] == network]
-        own = [row["delays"] for row in last_rows(found, network.removeprefix("resco:"))]
+        own = [row["delays"] for row in rows_of(found, network.removeprefix("resco:"))]
         if not own:
             continue
         best = min(others, key=lambda row: row["full_delay"]["mean"])

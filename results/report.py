@@ -32,20 +32,20 @@ very episodes of this page.
 
 Everybody is judged alike: the scenario's own hour, a decision every {CONDITIONS.decision_interval:g} s,
 {CONDITIONS.yellow_time:g} s of yellow, no teleporting, seeds from 1 on that nobody was trained on, the likeliest
-phase of a policy, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles that
-entered; the full delay also counts those that never entered. In RESCO's scenarios a seed changes how people drive, not
-who departs when. A policy gives a turn to who has stood at red for {CONDITIONS.max_red:g} s and keeps green for who is
-held up inside a junction (`--max-red`, `--max-hold`); classical controllers do without both, and what they do otherwise
-than their sources say is in their docstrings (`envs/controllers/`).
-Under `fixed` and `actuated` SUMO decides, with the network's own yellow: on cologne1 5 s.
-`max-pressure`, `max-wave` and `sotl` see, as in their papers, no further than the roads at a signal; a policy sees
-{APPROACH:g} m of the ways to it, which on ingolstadt21, whose roads are made of short pieces, is far more.
-Intervals are 95 % (Student's t) over episodes: where there is one training run, another one may end elsewhere. Moments
-count from the start of the process, on a part of a shared machine that is not always as fast, which decisions tell, in
-a checkout that `make setup` has been run in; their policy is the newest
-checkpoint. Learning curves are of training episodes, of which one that gridlocks ends there with the delay that it has
-by then, and lies below what the whole hour would have: the dots are the judged policies, over whole hours. Where there
-are several training runs, targets are held against their median, and a run that failed counts as infinite delay.
+phase of a policy, delays from SUMO's own record of trips: time lost and the wait to enter, the mean over vehicles
+that entered; the full delay also counts those that never entered. In RESCO's scenarios a seed changes how people
+drive, not who departs when. A policy gives a turn to who has stood at red for {CONDITIONS.max_red:g} s and keeps
+green for who is held up inside a junction (`--max-red`, `--max-hold`); classical controllers do without both, and
+what they do otherwise than their sources say is in their docstrings (`envs/controllers/`). Under `fixed` and
+`actuated` SUMO decides, with the network's own yellow: on cologne1 5 s. `max-pressure`, `max-wave` and `sotl` see, as
+in their papers, no further than the roads at a signal; a policy sees {APPROACH:g} m of the ways to it, which on
+ingolstadt21, whose roads are made of short pieces, is far more. Intervals are 95 % (Student's t) over episodes: where
+there is one training run, another one may end elsewhere. Moments count from the start of the process, on a part of a
+shared machine that is not always as fast, which decisions tell, in a checkout that `make setup` has been run in;
+their policy is the newest checkpoint. Learning curves are of training episodes, of which one that gridlocks ends
+there with the delay that it has by then, and lies below what the whole hour would have: the dots are the judged
+policies, over whole hours. Where there are several training runs, targets are held against their median, and a run
+that failed counts as infinite delay.
 """
 
 _PAIRS = """

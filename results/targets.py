@@ -39,7 +39,7 @@ def _last(found: Found) -> Iterator[Judgement]:
     for part, goal in _LAST.items():
         yield _at_most(f"{part}, last checkpoint", goal, _delay(found, part))
     for part in (*_LAST, "ingolstadt21"):
-        rows = _rows(found, part, None)
+        rows = rows_of(found, part)
         jams = sum(row["gridlocked"] for row in rows) if rows else None
         jams = math.inf if _failed(found, part) else jams
         yield Judgement(f"{part}, last checkpoint, gridlocked episodes", 0.0, jams, count, at_least=False)
@@ -54,7 +54,7 @@ def _against_yardsticks(found: Found) -> Iterator[Judgement]:
     for part in ("cologne8", "grid4x4"):
         goal = _yardstick(found, part, "max-wave")
         yield _below(f"{part}, 10 minutes after the start, against max-wave", goal, _delay(found, part, 600.0))
-    walls = [row["wall"] for row in _rows(found, "ingolstadt21", None)]
+    walls = [row["wall"] for row in rows_of(found, "ingolstadt21")]
     wall = math.inf if _failed(found, "ingolstadt21") else max(walls, default=None)
     yield _at_most("ingolstadt21, from the start to the last checkpoint", 60.0 * _MINUTES, wall)
     delay = _delay(found, "ingolstadt21")
@@ -66,7 +66,7 @@ def _against_yardsticks(found: Found) -> Iterator[Judgement]:
 
 
 def _spread(found: Found) -> Iterator[Judgement]:
-    delays = [row["delay"]["mean"] for row in _rows(found, "cologne1", None)]
+    delays = [row["delay"]["mean"] for row in rows_of(found, "cologne1")]
     about = f"cologne1, last checkpoint, the worst of {_RUNS} training runs, {_SPREAD:g} times their median"
     goal = _SPREAD * statistics.median(delays) if delays else None
     worst = [*delays, *[math.inf] * _failed(found, "cologne1")]
@@ -93,15 +93,10 @@ def _side(found: Found) -> Iterator[Judgement]:
         yield _below(about, best, median_delay(own, runs["own"]))
 
 
-def _rows(found: Found, part: str, moment: float | None, network: str = "") -> list[Row]:
-    """A part's rows of one moment; of its own network unless another is named."""
+def rows_of(found: Found, part: str, moment: float | None = None, network: str = "") -> list[Row]:
+    """A part's rows of one moment, or of its last checkpoints; of its own network unless another is named."""
     wanted = (f"resco:{network or part}", moment)
     return [row for row in found.get(part, {}).get("rows", []) if (row["network"], row["moment"]) == wanted]
-
-
-def last_rows(found: Found, part: str) -> list[Row]:
-    """What a part's last checkpoints are worth on its own network, one row for each training run."""
-    return _rows(found, part, None)
 
 
 def _failed(found: Found, part: str) -> int:
@@ -111,8 +106,8 @@ def _failed(found: Found, part: str) -> int:
 
 def _delay(found: Found, part: str, moment: float | None = None, network: str = "") -> float | None:
     """The median over a part's training runs of the mean delay at a moment, s."""
-    runs = len(_rows(found, part, None, network)) + _failed(found, part)
-    return median_delay(_rows(found, part, moment, network), runs)
+    runs = len(rows_of(found, part, network=network)) + _failed(found, part)
+    return median_delay(rows_of(found, part, moment, network), runs)
 
 
 def _yardsticks(found: Found, part: str) -> list[Row]:

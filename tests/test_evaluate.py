@@ -198,7 +198,6 @@ def test_policies_that_were_trained_differently_need_a_flag(capsys: pytest.Captu
         ),
         (["--curves", "{tmp}/run", "--curves", "{tmp}/run", "--out", "{tmp}"], "begins and ends two groups"),
         (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl: No such file"),
-        (["--curves", "{tmp}/run", "--out", "{tmp}"], "cannot read metrics {tmp}/run/metrics.jsonl"),
         (["--curves", "{tmp}/run", "{tmp}/other", "--out", "{tmp}"], "they differ in env.reward, learner.reuse, and a"),
         (["--controller", "fixed", "--out", "{tmp}/run"], "--out {tmp}/run: holds a training run, whose report would"),
         (["--controller", "fixed", "--sampled"], "--sampled: only policies draw phases, and none is given"),
